@@ -1,0 +1,108 @@
+"""Settings that cannot work, or that nobody should run with, reported by `manage.py check`.
+
+campusg.E001  the acceptance window is shorter than the saga deadline
+campusg.E002  a sweep is missing from the beat schedule
+campusg.E003  an in-process broker named in BROKER_URL
+campusg.E004  SQLite together with a real broker
+campusg.E005  a real broker without Stripe, and the sandbox was not asked for
+campusg.E006  the money settings cannot be read
+campusg.E007  psycopg 3 is installed and would silently replace psycopg2
+campusg.W001  DEBUG outside of embedded mode
+campusg.W002  the sweep of sagas comes less often than every minute
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Warning, register
+
+REQUIRED_BEAT_ENTRIES = ("sagas.sweep", "sagas.relay", "timers.sweep")
+LONGEST_SWEEP_SECONDS = 60
+
+
+def register_checks() -> None:
+    register(check_settings, "campusg")
+
+
+def check_settings(**_: Any) -> list[CheckMessage]:
+    return [*_check_times(), *_check_services(), *_check_money(), *_check_database_driver()]
+
+
+def _check_times() -> Iterator[CheckMessage]:
+    if settings.ORDER_ACCEPTANCE_WINDOW < settings.SAGA_DEADLINE:
+        yield Error(
+            "The acceptance window is shorter than the saga deadline.",
+            hint="Raise CAMPUSG_ACCEPTANCE_WINDOW_SECONDS or lower CAMPUSG_SAGA_DEADLINE_SECONDS.",
+            id="campusg.E001",
+        )
+    for name in REQUIRED_BEAT_ENTRIES:
+        if name not in settings.CELERY_BEAT_SCHEDULE:
+            yield Error(f"The beat schedule lacks {name}.", hint="Restore it in settings.", id="campusg.E002")
+    if settings.SAGA_SWEEP_SECONDS > LONGEST_SWEEP_SECONDS:
+        yield Warning(
+            f"Lost messages are made good only every {settings.SAGA_SWEEP_SECONDS:g} s.",
+            hint="Lower CAMPUSG_SAGA_SWEEP_SECONDS.",
+            id="campusg.W002",
+        )
+
+
+def _check_services() -> Iterator[CheckMessage]:
+    if settings.EMBEDDED:
+        return
+    if settings.BROKER_URL.startswith("memory:"):
+        yield Error(
+            "BROKER_URL names a broker inside one process; separate processes cannot share it.",
+            hint="Unset BROKER_URL for embedded mode, or name a RabbitMQ.",
+            id="campusg.E003",
+        )
+    if settings.IS_SQLITE:
+        yield Error(
+            "SQLite cannot serve several processes on several hosts.",
+            hint="Set DATABASE_URL to a PostgreSQL, or unset BROKER_URL.",
+            id="campusg.E004",
+        )
+    if not settings.STRIPE_API_KEY and not settings.IS_SANDBOX_ALLOWED:
+        yield Error(
+            "There is no payment provider: no card would ever be charged.",
+            hint="Set STRIPE_API_KEY, or CAMPUSG_ALLOW_SANDBOX_PAYMENTS=1 to try things out.",
+            id="campusg.E005",
+        )
+    if settings.DEBUG:
+        yield Warning("DEBUG shows internals to callers.", hint="Unset CAMPUSG_DEBUG.", id="campusg.W001")
+
+
+def _check_money() -> Iterator[CheckMessage]:
+    try:
+        fee = Decimal(settings.DELIVERY_FEE)
+    except InvalidOperation:
+        fee = Decimal("NaN")
+    if not fee.is_finite() or fee < 0 or fee != fee.quantize(Decimal("0.01")):
+        yield Error(
+            f"The delivery fee {settings.DELIVERY_FEE!r} is no amount of money.",
+            hint="Set CAMPUSG_DELIVERY_FEE to something like 2.50.",
+            id="campusg.E006",
+        )
+    if not re.fullmatch("[A-Z]{3}", settings.CURRENCY):
+        yield Error(
+            f"{settings.CURRENCY!r} is no currency.",
+            hint="Set CAMPUSG_CURRENCY to an ISO 4217 code such as USD.",
+            id="campusg.E006",
+        )
+
+
+def _check_database_driver() -> Iterator[CheckMessage]:
+    if settings.IS_SQLITE:
+        return
+    from django.db.backends.postgresql.psycopg_any import is_psycopg3
+
+    if is_psycopg3:
+        yield Error(
+            "psycopg 3 is installed and Django prefers it; everything here was tested with psycopg2.",
+            hint="pip uninstall psycopg",
+            id="campusg.E007",
+        )

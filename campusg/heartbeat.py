@@ -1,0 +1,41 @@
+"""Is the worker or beat in this container alive? It touches a file; `python -m campusg.heartbeat` looks at its age.
+
+Asking over the broker (`celery inspect ping`) takes seconds and fails whenever the broker does.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+VARIABLE = "CAMPUSG_HEARTBEAT_FILE"
+OLDEST_SECONDS = 30
+
+
+def connect(path: Path) -> None:
+    """Touch `path` at every heartbeat of a worker, and at every tick that beat could publish."""
+    from celery import signals
+
+    def touch(**_: Any) -> None:
+        path.touch()
+
+    def touch_when_beat_publishes(**_: Any) -> None:
+        signals.after_task_publish.connect(touch, weak=False)
+
+    signals.heartbeat_sent.connect(touch, weak=False)
+    signals.beat_init.connect(touch_when_beat_publishes, weak=False)
+
+
+def age_seconds(path: Path) -> float:
+    """How long ago the last beat was; endless if there was none."""
+    try:
+        return time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return float("inf")
+
+
+if __name__ == "__main__":
+    sys.exit(age_seconds(Path(os.environ[VARIABLE])) > OLDEST_SECONDS)

@@ -1,0 +1,61 @@
+"""What happens around every request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import structlog
+from django.http import HttpRequest, HttpResponse
+
+from campusg import problems
+
+#: Everything from our own origin; inline styles because admin and API documentation need them.
+POLICY = (
+    "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; script-src 'self'{scripts}; "
+    "object-src 'none'; base-uri 'self'; frame-ancestors 'none'; form-action 'self'"
+)
+STRICT_POLICY = POLICY.format(scripts="")
+#: The admin's own scripts (Alpine) evaluate expressions and stand in the page.
+ADMIN_POLICY = POLICY.format(scripts=" 'unsafe-inline' 'unsafe-eval'")
+
+View = Callable[[HttpRequest], HttpResponse]
+
+
+class ProblemMiddleware:
+    """Answers with a problem document when a view outside of DRF meets a database that is away."""
+
+    def __init__(self, get_response: View) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        return self.get_response(request)
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        document = problems.document_for(exception)
+        return problems.response(request, document) if document is not None and document.status == 503 else None
+
+
+class ContentSecurityPolicyMiddleware:
+    """Tells browsers to load nothing from anywhere else."""
+
+    def __init__(self, get_response: View) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self.get_response(request)
+        policy = ADMIN_POLICY if request.path.startswith("/admin/") else STRICT_POLICY
+        response.headers.setdefault("Content-Security-Policy", policy)
+        return response
+
+
+class RequestIdMiddleware:
+    """Tells the caller the id under which the logs know this request."""
+
+    def __init__(self, get_response: View) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self.get_response(request)
+        if request_id := structlog.contextvars.get_contextvars().get("request_id"):
+            response.headers["X-Request-ID"] = str(request_id)
+        return response
