@@ -1,0 +1,281 @@
+"""Sagas in the Django admin: everything to look at, nothing to edit, and two actions that ask for a reason.
+
+Works with plain `django.contrib.admin` and with unfold.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from django import forms
+from django.apps import apps
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.loader import render_to_string
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from sagas import engine, history
+from sagas.errors import Problem
+from sagas.models import Action, SagaInstance, Status
+from sagas.state import Row
+
+if apps.is_installed("unfold"):
+    from unfold.admin import ModelAdmin
+else:
+    from django.contrib.admin import ModelAdmin
+
+#: The colour family of each status, named in `sagas/admin.css`.
+TONES = {
+    Status.COMPLETED: "good",
+    Status.STARTED: "busy",
+    Status.COMPENSATING: "back",
+    Status.CANCELLING: "back",
+    Status.NEEDS_ATTENTION: "bad",
+}
+SHOWN_OF_AN_ID = 12
+#: Events whose message only repeats the step and the word beside it.
+SELF_EXPLAINING = (
+    Action.STARTED, Action.STEP_CLAIMED, Action.STEP_COMPLETED, Action.UNDO_CLAIMED, Action.UNDO_COMPLETED,
+    Action.FINISHED,
+)  # fmt: skip
+SHOWN_FIRST = ("status_label", "step", "what_to_do", "subject", "owner", "why", "error_text", "next_look")
+RETRYABLE = (Status.NEEDS_ATTENTION,)
+CANCELLABLE = (Status.STARTED, Status.COMPLETED, Status.COMPENSATING, Status.NEEDS_ATTENTION)
+
+
+class ReasonForm(forms.Form):
+    reason = forms.CharField(
+        max_length=500,
+        widget=forms.Textarea(attrs={"rows": 3, "class": "saga-reason", "autofocus": True}),
+        help_text="Kept in the saga's history with your name.",
+    )
+
+
+@dataclass(frozen=True)
+class Verb:
+    """Something an operator may do to sagas."""
+
+    name: str
+    title: str
+    explanation: str
+    permission: str
+    fits: tuple[Status, ...]
+    act: Callable[[uuid.UUID, str, str], Row]
+
+
+def _cancel(saga_id: uuid.UUID, reason: str, actor: str) -> Row:
+    return engine.cancel(saga_id, reason_code="other", reason=reason, actor=actor)
+
+
+def _retry(saga_id: uuid.UUID, reason: str, actor: str) -> Row:
+    return engine.retry(saga_id, reason=reason, actor=actor)
+
+
+def _skip(saga_id: uuid.UUID, reason: str, actor: str) -> Row:
+    return engine.skip(saga_id, reason=reason, actor=actor)
+
+
+def _close(saga_id: uuid.UUID, reason: str, actor: str) -> Row:
+    return engine.close(saga_id, reason=reason, actor=actor)
+
+
+CANCEL = Verb(
+    "cancel", "Cancel", "Everything these sagas have done will be undone, in reverse order.",
+    "sagas.cancel_sagainstance", CANCELLABLE, _cancel,
+)  # fmt: skip
+RETRY = Verb(
+    "retry", "Retry", "These sagas will go on from the step they stopped at, with fresh retries.",
+    "sagas.retry_sagainstance", RETRYABLE, _retry,
+)  # fmt: skip
+
+SKIP = Verb(
+    "skip", "Skip step", "The step each of these sagas stopped at is taken as done by hand; they go on behind it.",
+    "sagas.retry_sagainstance", RETRYABLE, _skip,
+)  # fmt: skip
+CLOSE = Verb(
+    "close", "Close", "These sagas end where they stand; what is left was settled by hand.",
+    "sagas.retry_sagainstance", RETRYABLE, _close,
+)  # fmt: skip
+VERBS = (RETRY, SKIP, CLOSE, CANCEL)
+
+
+@admin.register(SagaInstance)
+class SagaInstanceAdmin(ModelAdmin):  # type: ignore[misc]
+    list_display = ("short_id", "name", "status_label", "step", "short_subject", "why", "started", "took")
+    list_display_links = ("short_id",)
+    list_filter = ("status", "name", "reason_code", "created_at")
+    search_fields = ("id", "subject", "owner", "key")
+    search_help_text = "Search by saga id, order id or owner."
+    ordering = ("-created_at",)
+    list_per_page = 50
+    show_full_result_count = False
+    actions = ("cancel_selected", "retry_selected")
+    fieldsets = (
+        (None, {"fields": SHOWN_FIRST}),
+        ("History", {"fields": ("timeline",)}),
+        ("Data", {"fields": ("given", "returned"), "classes": ("collapse",)}),
+        ("Engine", {"fields": ("name", "version", "id", "key", "position", "epoch", "attempt", "drives", "lease_until",
+                               "wake_at", "deadline_at", "created_at", "updated_at", "finished_at"),
+                    "classes": ("collapse",)}),
+    )  # fmt: skip
+
+    class Media:
+        css = {"all": ("sagas/admin.css",)}
+
+    # -- nobody edits a saga ------------------------------------------------------------------------------------
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: SagaInstance | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: SagaInstance | None = None) -> bool:
+        return False
+
+    def get_readonly_fields(self, request: HttpRequest, obj: SagaInstance | None = None) -> list[str]:
+        return [name for _, options in self.fieldsets for name in options["fields"]]
+
+    # -- what is shown ------------------------------------------------------------------------------------------
+    @admin.display(description="saga", ordering="id")
+    def short_id(self, saga: SagaInstance) -> str:
+        return _tail(str(saga.id))
+
+    @admin.display(description="subject", ordering="subject")
+    def short_subject(self, saga: SagaInstance) -> SafeString:
+        return format_html('<span title="{}">{}</span>', saga.subject, _tail(saga.subject))
+
+    @admin.display(description="started (UTC)", ordering="created_at")
+    def started(self, saga: SagaInstance) -> SafeString:
+        return format_html('<span class="saga-time">{}</span>', f"{saga.created_at:%d %b %H:%M:%S}")
+
+    @admin.display(description="took")
+    def took(self, saga: SagaInstance) -> str:
+        return "…" if saga.finished_at is None else f"{(saga.finished_at - saga.created_at).total_seconds():.1f} s"
+
+    @admin.display(description="status", ordering="status")
+    def status_label(self, saga: SagaInstance) -> SafeString:
+        tone = TONES.get(Status(saga.status), "done")
+        return format_html('<span class="saga-status saga-{}">{}</span>', tone, saga.get_status_display())
+
+    @admin.display(description="current step")
+    def step(self, saga: SagaInstance) -> str:
+        return history.current_step(saga) or "–"
+
+    @admin.display(description="reason")
+    def why(self, saga: SagaInstance) -> str:
+        return saga.reason or saga.error or "–"
+
+    @admin.display(description="last error")
+    def error_text(self, saga: SagaInstance) -> str:
+        return saga.error or "–"
+
+    @admin.display(description="looked at again")
+    def next_look(self, saga: SagaInstance) -> str:
+        return f"{saga.wake_at:%d %b %H:%M:%S} UTC" if saga.wake_at else "–"
+
+    @admin.display(description="actions")
+    def what_to_do(self, saga: SagaInstance) -> SafeString:
+        verbs = [verb for verb in VERBS if saga.status in verb.fits]
+        links = [(reverse(f"admin:sagas_{verb.name}", args=[saga.pk]), verb.title) for verb in verbs]
+        return SafeString(render_to_string("sagas/admin/actions.html", {"links": links}))
+
+    @admin.display(description="history")
+    def timeline(self, saga: SagaInstance) -> SafeString:
+        events = history.events_of(saga.pk, include_internal=True)
+        return SafeString(render_to_string("sagas/admin/timeline.html", {"lines": _lines(saga, events)}))
+
+    @admin.display(description="input")
+    def given(self, saga: SagaInstance) -> SafeString:
+        return _facts(saga.data.get("input", {}))
+
+    @admin.display(description="results")
+    def returned(self, saga: SagaInstance) -> SafeString:
+        return _facts(saga.data.get("results", {}))
+
+    # -- actions ------------------------------------------------------------------------------------------------
+    def get_urls(self) -> list[URLPattern]:
+        own: list[URLPattern] = [
+            path(f"<uuid:saga_id>/{verb.name}/", self.admin_site.admin_view(partial(self._act_on_one, verb=verb)),
+                 name=f"sagas_{verb.name}")
+            for verb in VERBS
+        ]  # fmt: skip
+        return [*own, *super().get_urls()]
+
+    @admin.action(description="Cancel the selected sagas…", permissions=["cancel"])
+    def cancel_selected(self, request: HttpRequest, queryset: QuerySet[SagaInstance]) -> HttpResponse:
+        return self._act(request, CANCEL, list(queryset), back=request.get_full_path())
+
+    @admin.action(description="Retry the selected sagas…", permissions=["retry"])
+    def retry_selected(self, request: HttpRequest, queryset: QuerySet[SagaInstance]) -> HttpResponse:
+        return self._act(request, RETRY, list(queryset), back=request.get_full_path())
+
+    def has_cancel_permission(self, request: HttpRequest) -> bool:
+        return bool(request.user.has_perm(CANCEL.permission))
+
+    def has_retry_permission(self, request: HttpRequest) -> bool:
+        return bool(request.user.has_perm(RETRY.permission))
+
+    def _act_on_one(self, request: HttpRequest, saga_id: uuid.UUID, *, verb: Verb) -> HttpResponse:
+        if not request.user.has_perm(verb.permission):
+            raise PermissionDenied
+        back = reverse("admin:sagas_sagainstance_change", args=[saga_id])
+        return self._act(request, verb, list(SagaInstance.objects.filter(pk=saga_id)), back=back)
+
+    def _act(self, request: HttpRequest, verb: Verb, sagas: list[SagaInstance], *, back: str) -> HttpResponse:
+        """Ask for a reason; with one, act on each saga and say what became of it."""
+        form = ReasonForm(request.POST if "reason" in request.POST else None)
+        if form.is_valid():
+            for saga in sagas:
+                self._act_and_tell(request, verb, saga, form.cleaned_data["reason"])
+            return HttpResponseRedirect(back)
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"{verb.title} {len(sagas)} {'saga' if len(sagas) == 1 else 'sagas'}",
+            "verb": verb,
+            "sagas": sagas,
+            "form": form,
+            "back": back,
+            "opts": self.opts,
+            "media": self.media + form.media,
+            "action_name": f"{verb.name}_selected",
+        }
+        return TemplateResponse(request, "sagas/admin/reason.html", context)
+
+    def _act_and_tell(self, request: HttpRequest, verb: Verb, saga: SagaInstance, reason: str) -> None:
+        try:
+            row = verb.act(saga.pk, reason, request.user.get_username())
+        except Problem as problem:
+            self.message_user(request, f"{self.short_id(saga)}: {problem.detail}", messages.ERROR)
+        else:
+            self.log_change(request, saga, f"{verb.title}: {reason}")
+            self.message_user(request, f"{self.short_id(saga)} is {row.status.label.lower()}.", messages.SUCCESS)
+
+
+def _lines(saga: SagaInstance, events: list[Any]) -> list[dict[str, Any]]:
+    """The history with the time since the saga began, in milliseconds."""
+    return [
+        {
+            "event": event,
+            "after_ms": round((event.created_at - saga.created_at).total_seconds() * 1000),
+            "message": "" if event.action in SELF_EXPLAINING else event.message,
+        }
+        for event in events
+    ]
+
+
+def _tail(identifier: str) -> str:
+    """Enough of an id to tell rows apart; ids of one minute share their beginning."""
+    return identifier[-SHOWN_OF_AN_ID:]
+
+
+def _facts(values: dict[str, Any]) -> SafeString:
+    return SafeString(render_to_string("sagas/admin/facts.html", {"values": values}))

@@ -1,0 +1,51 @@
+"""The engine's options: `settings.SAGAS`, each with a default, so that the app works in any Django project."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import lru_cache
+from typing import Any
+
+from django.conf import settings
+from django.core.signals import setting_changed
+
+from sagas.definition import Retry
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What an operator may tune. Keys of `settings.SAGAS` are these names in upper case."""
+
+    #: Retry policy of steps that name none, and of compensations.
+    retry: Retry = field(default_factory=Retry)
+    undo_retry: Retry = field(default_factory=Retry)
+    #: How long a saga may stand still before the sweep drives it again.
+    stall: timedelta = timedelta(seconds=10)
+    longest_stall: timedelta = timedelta(seconds=60)
+    #: How long after its timeout a call's claim may still be recorded.
+    lease_grace: timedelta = timedelta(seconds=5)
+    #: Re-drives without any recorded progress after which the engine gives up.
+    max_drives: int = 24
+    #: Whether a worker that also consumes the next step's queue runs that step at once.
+    run_ahead: bool = True
+    #: A worker runs ahead only while the next step's timeout still fits in this much of its task's time.
+    run_ahead_budget: timedelta = timedelta(seconds=40)
+    sweep_batch_size: int = 200
+    relay_batch_size: int = 500
+    #: The topic exchange events are published to; empty turns publishing off.
+    event_exchange: str = "campusg.events"
+
+
+@lru_cache(maxsize=1)
+def options() -> Options:
+    configured: dict[str, Any] = getattr(settings, "SAGAS", {})
+    return Options(**{name.lower(): value for name, value in configured.items()})
+
+
+def _forget(*, setting: str, **_: Any) -> None:
+    if setting == "SAGAS":
+        options.cache_clear()
+
+
+setting_changed.connect(_forget)

@@ -1,0 +1,299 @@
+"""How a saga is written down: a table with one line a step, forward on the left, its undo beside it.
+
+Only the standard library is imported here, so a definition can be read, checked and printed anywhere.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import functools
+import inspect
+import random
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+type_hints = typing.get_type_hints
+
+StepFunction = Callable[..., Any]
+
+#: Names the engine offers to every step function, with their types.
+OFFERED: Mapping[str, type] = {"saga_id": str, "idempotency_key": str, "attempt": int, "timeout": float}
+#: Names it offers to compensations only.
+OFFERED_TO_COMPENSATIONS: Mapping[str, type] = {"reason": str, "reason_code": str}
+
+
+def seconds(value: float) -> timedelta:
+    return timedelta(seconds=value)
+
+
+def minutes(value: float) -> timedelta:
+    return timedelta(minutes=value)
+
+
+class Kind(enum.StrEnum):
+    """What a step may do, and so how the engine runs it."""
+
+    STEP = "step"  # local: effect and record commit in one transaction
+    CALL = "call"  # remote: claimed, then called without a transaction, then recorded
+    READ = "read"  # changes nothing, so it has nothing to undo
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Exponential backoff with jitter: `retries` more attempts after the first, delays `first`, 2·`first`, 4·`first` …
+
+    A delay is drawn from [delay, delay · (1 + `jitter`)] so that sagas that failed together do not return together.
+    """
+
+    retries: int = 3
+    first: timedelta = timedelta(seconds=5)
+    longest: timedelta = timedelta(minutes=5)
+    jitter: float = 0.2
+
+    @property
+    def attempts(self) -> int:
+        return self.retries + 1
+
+    def delay(self, attempt: int) -> timedelta:
+        """How long to wait after failed attempt number `attempt` (1 is the first)."""
+        exact: timedelta = min(self.first * 2 ** min(attempt - 1, 30), self.longest)
+        return exact * (1 + random.uniform(0, self.jitter))  # noqa: S311 - spreading load, not guarding a secret
+
+
+@dataclass(frozen=True, slots=True)
+class BestEffort:
+    """A compensation that may fail: when its retries run out that is noted and the undo goes on."""
+
+    function: StepFunction
+
+
+def best_effort(function: StepFunction) -> BestEffort:
+    return BestEffort(function)
+
+
+@dataclass(frozen=True, slots=True)
+class Compensation:
+    """The undo of one step."""
+
+    function: StepFunction
+    is_best_effort: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.function.__name__
+
+    @property
+    def task_name(self) -> str:
+        return task_name(self.function)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One line of the table. `position` counts from 0; `timeout` bounds a call and sizes its lease."""
+
+    position: int
+    kind: Kind
+    function: StepFunction
+    compensation: Compensation | None
+    retry: Retry | None
+    timeout: timedelta
+    is_pivot: bool = False
+    is_after_pivot: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.function.__name__
+
+    @property
+    def task_name(self) -> str:
+        return task_name(self.function)
+
+    @property
+    def is_remote(self) -> bool:
+        return self.kind is Kind.CALL
+
+
+def task_name(function: StepFunction) -> str:
+    """The Celery task of a step function: its app and its name, `payments.authorize_payment`."""
+    return f"{function.__module__.split('.')[0]}.{function.__name__}"
+
+
+DEFAULT_TIMEOUT = timedelta(seconds=30)
+
+
+@dataclass(eq=False)
+class Saga:
+    """A saga definition, built by chaining its lines.
+
+    `takes` is a dataclass: the input, stored with the saga as JSON. `deadline` bounds the time until the pivot.
+    `on_cancel(subject)` is called inside the cancelling transaction and claims the subject or raises. `events` names
+    the fact each step states: `{step or compensation name: (when done, when failed or None)}`; `publishes` lists the
+    input fields that travel in every published event, and `aliases` gives event types further routing keys.
+    """
+
+    name: str
+    takes: type
+    deadline: timedelta = timedelta(minutes=5)
+    on_cancel: Callable[[str], None] | None = None
+    events: Mapping[str, tuple[str, str | None]] = field(default_factory=dict)
+    publishes: tuple[str, ...] = ()
+    aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    version: int = 1
+    steps: list[Step] = field(default_factory=list, init=False)
+
+    def step(
+        self, function: StepFunction, *, compensate: StepFunction | BestEffort | None = None, retry: Retry | None = None
+    ) -> Saga:
+        """A local step: its effect and the engine's record commit in one transaction."""
+        return self._add(Kind.STEP, function, compensate, retry, DEFAULT_TIMEOUT)
+
+    def call(
+        self,
+        function: StepFunction,
+        *,
+        compensate: StepFunction | BestEffort | None = None,
+        retry: Retry | None = None,
+        timeout: timedelta = DEFAULT_TIMEOUT,
+    ) -> Saga:
+        """A remote step: never inside a transaction; it gets an idempotency key and a timeout."""
+        return self._add(Kind.CALL, function, compensate, retry, timeout)
+
+    def read(self, function: StepFunction, *, retry: Retry | None = None) -> Saga:
+        """A step that changes nothing and so has nothing to undo."""
+        return self._add(Kind.READ, function, None, retry, DEFAULT_TIMEOUT)
+
+    def pivot(
+        self,
+        function: StepFunction,
+        *,
+        remote: bool = False,
+        compensate: StepFunction | BestEffort | None = None,
+        retry: Retry | None = None,
+        timeout: timedelta = DEFAULT_TIMEOUT,
+    ) -> Saga:
+        """The point of no return for failures: once it is done the saga only goes forward."""
+        kind = Kind.CALL if remote else Kind.STEP
+        return self._add(kind, function, compensate, retry, timeout, is_pivot=True)
+
+    def then(
+        self,
+        function: StepFunction,
+        *,
+        compensate: StepFunction | BestEffort | None = None,
+        retry: Retry | None = None,
+        remote: bool = False,
+        timeout: timedelta = DEFAULT_TIMEOUT,
+    ) -> Saga:
+        """A step after the pivot: retried until it works, parked as NEEDS_ATTENTION if it never does."""
+        kind = Kind.CALL if remote else Kind.STEP
+        return self._add(kind, function, compensate, retry, timeout)
+
+    def _add(
+        self,
+        kind: Kind,
+        function: StepFunction,
+        compensate: StepFunction | BestEffort | None,
+        retry: Retry | None,
+        timeout: timedelta,
+        *,
+        is_pivot: bool = False,
+    ) -> Saga:
+        self.steps.append(
+            Step(
+                position=len(self.steps),
+                kind=kind,
+                function=function,
+                compensation=_compensation(compensate),
+                retry=retry,
+                timeout=timeout,
+                is_pivot=is_pivot,
+                is_after_pivot=self.pivot_position is not None,
+            )
+        )
+        return self
+
+    # -- reading it ---------------------------------------------------------------------------------------------
+    @property
+    def pivot_position(self) -> int | None:
+        return next((step.position for step in self.steps if step.is_pivot), None)
+
+    @property
+    def functions(self) -> Iterator[StepFunction]:
+        """Every function that becomes a task: the steps and their compensations."""
+        for step in self.steps:
+            yield step.function
+            if step.compensation is not None:
+                yield step.compensation.function
+
+    @property
+    def input_types(self) -> dict[str, Any]:
+        hints = type_hints(self.takes)
+        return {f.name: hints[f.name] for f in dataclasses.fields(self.takes)}
+
+    def event(self, name: str, *, failed: bool = False) -> str | None:
+        """The fact stated when the step or compensation `name` is done, or has failed for good."""
+        named = self.events.get(name)
+        return None if named is None else named[1 if failed else 0]
+
+    def __str__(self) -> str:
+        return render(self)
+
+
+def _compensation(compensate: StepFunction | BestEffort | None) -> Compensation | None:
+    if compensate is None:
+        return None
+    if isinstance(compensate, BestEffort):
+        return Compensation(compensate.function, is_best_effort=True)
+    return Compensation(compensate)
+
+
+@functools.cache
+def result_types(function: StepFunction) -> dict[str, Any]:
+    """What a step returns by name: the keys of the TypedDict it is annotated with, none for `None`."""
+    returned = type_hints(function).get("return")
+    return type_hints(returned) if typing.is_typeddict(returned) else {}
+
+
+def parameter_types(function: StepFunction) -> dict[str, Any]:
+    """The keyword-only parameters of a step function with their annotations."""
+    hints = type_hints(function)
+    return {name: hints.get(name, Any) for name in inspect.signature(function).parameters}
+
+
+def render(saga: Saga) -> str:
+    """The saga as a table: what runs, in which order, and what undoes it."""
+    rows = [("", "step", "kind", "undone by", "policy"), *(_row(step) for step in saga.steps)]
+    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    title = f"{saga.name} v{saga.version}: {_takes(saga)}, {_duration(saga.deadline)} until the pivot"
+    return "\n".join([title, lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+
+
+def _takes(saga: Saga) -> str:
+    return f"takes {saga.takes.__name__}"
+
+
+def _row(step: Step) -> tuple[str, str, str, str, str]:
+    kind = "pivot" if step.is_pivot else "then" if step.is_after_pivot else step.kind.value
+    if step.is_remote and kind != "call":
+        kind += " (remote)"
+    undone_by = step.compensation.task_name if step.compensation else "-"
+    if step.compensation and step.compensation.is_best_effort:
+        undone_by += " (best effort)"
+    return str(step.position + 1), step.task_name, kind, undone_by, _policy(step)
+
+
+def _policy(step: Step) -> str:
+    parts = [f"timeout {_duration(step.timeout)}"] if step.is_remote else []
+    if step.retry is not None:
+        parts.append(f"{step.retry.retries} retries from {_duration(step.retry.first)}")
+    return ", ".join(parts) or "default"
+
+
+def _duration(value: timedelta) -> str:
+    total = value.total_seconds()
+    return f"{total / 60:g} min" if total >= 60 else f"{total:g} s"

@@ -1,0 +1,117 @@
+"""`manage.py sagas`: look at definitions and at running sagas from a terminal."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import uuid
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from sagas import engine, history, registry
+from sagas.api.serializers import SagaSummary, parse_status
+from sagas.errors import Problem, SagaError
+from sagas.models import SagaInstance
+
+
+class Command(BaseCommand):
+    help = "List and show saga definitions and sagas; cancel, retry, skip a step of, or close one."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        actions = parser.add_subparsers(dest="action", required=True)
+        show = actions.add_parser("show", help="print a definition as a table, or one saga with its history")
+        show.add_argument("what", help="the name of a definition, or a saga's id")
+        listing = actions.add_parser("list", help="list sagas, newest first")
+        listing.add_argument("--status", action="append", default=[])
+        listing.add_argument("--name")
+        listing.add_argument("--limit", type=int, default=20)
+        listing.add_argument("--json", action="store_true", dest="as_json")
+        actions.add_parser("definitions", help="list the definitions this process knows")
+        for name in ("cancel", "retry", "skip", "close"):
+            command = actions.add_parser(name, help=f"{name} one saga")
+            command.add_argument("saga_id", type=_saga_id)
+            command.add_argument("--reason", required=True)
+            if name == "skip":
+                command.add_argument("--result", type=json.loads, help="what the step would have returned, as JSON")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        getattr(self, f"_{options['action']}")(options)
+
+    def _definitions(self, options: dict[str, Any]) -> None:
+        for saga in registry.all_definitions():
+            self.stdout.write(f"{saga.name} v{saga.version}: {len(saga.steps)} steps")
+
+    def _show(self, options: dict[str, Any]) -> None:
+        what = options["what"]
+        try:
+            saga_id = uuid.UUID(what)
+        except ValueError:
+            self._show_definition(what)
+            return
+        saga = SagaInstance.objects.filter(pk=saga_id).first()
+        if saga is None:
+            raise CommandError(f"There is no saga {saga_id}.")
+        self._show_saga(saga)
+
+    def _show_definition(self, name: str) -> None:
+        try:
+            self.stdout.write(str(registry.latest(name)))
+        except SagaError as problem:
+            known = ", ".join(sorted({saga.name for saga in registry.all_definitions()}))
+            raise CommandError(f"{problem.detail} Known: {known}.") from None
+
+    def _show_saga(self, saga: SagaInstance) -> None:
+        self.stdout.write(f"{saga.name} v{saga.version} {saga.id}")
+        self.stdout.write(f"status  {saga.status}  step {history.current_step(saga) or '-'}  subject {saga.subject}")
+        for name in ("reason", "error"):
+            if getattr(saga, name):
+                self.stdout.write(f"{name:<7} {getattr(saga, name)}")
+        for event in history.events_of(saga.pk, include_internal=True):
+            self.stdout.write(
+                f"{event.created_at:%H:%M:%S.%f}  {event.status:<16} {event.step:<22} {event.message}".rstrip()
+            )
+
+    def _list(self, options: dict[str, Any]) -> None:
+        sagas = SagaInstance.objects.order_by("-created_at")
+        try:
+            wanted = [parse_status(text) for text in options["status"]]
+        except ValueError as error:
+            raise CommandError(f"{error} is no status.") from None
+        if wanted:
+            sagas = sagas.filter(status__in=wanted)
+        if options["name"]:
+            sagas = sagas.filter(name=options["name"])
+        for saga in sagas[: options["limit"]]:
+            self.stdout.write(json.dumps(SagaSummary(saga).data) if options["as_json"] else _line(saga))
+
+    def _cancel(self, options: dict[str, Any]) -> None:
+        self._act(lambda: engine.cancel(options["saga_id"], reason_code="other", reason=options["reason"], actor="cli"))
+
+    def _retry(self, options: dict[str, Any]) -> None:
+        self._act(lambda: engine.retry(options["saga_id"], reason=options["reason"], actor="cli"))
+
+    def _skip(self, options: dict[str, Any]) -> None:
+        settled = {"reason": options["reason"], "actor": "cli", "result": options["result"]}
+        self._act(lambda: engine.skip(options["saga_id"], **settled))
+
+    def _close(self, options: dict[str, Any]) -> None:
+        self._act(lambda: engine.close(options["saga_id"], reason=options["reason"], actor="cli"))
+
+    def _act(self, work: Any) -> None:
+        try:
+            row = work()
+        except Problem as problem:
+            raise CommandError(f"{problem.detail} {problem.advice}") from None
+        self.stdout.write(f"{row.id} {row.status.value}")
+
+
+def _line(saga: SagaInstance) -> str:
+    return f"{saga.id}  {saga.status:<16} {history.current_step(saga) or '-':<20} {saga.name}  {saga.subject}"
+
+
+def _saga_id(text: str) -> uuid.UUID:
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no saga id") from None

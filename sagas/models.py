@@ -1,0 +1,170 @@
+"""The two tables of the engine: where each saga stands, and everything that happened to it."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.db import models
+from django.db.models import Q
+
+from sagas.ids import uuid7
+
+
+class Status(models.TextChoices):
+    """A saga's status. Each state and what leads out of it is drawn in the README."""
+
+    STARTED = "STARTED", "Started"
+    COMPLETED = "COMPLETED", "Completed"
+    COMPENSATING = "COMPENSATING", "Compensating"
+    COMPENSATED = "COMPENSATED", "Compensated"
+    CANCELLING = "CANCELLING", "Cancelling"
+    CANCELLED = "CANCELLED", "Cancelled"
+    FAILED = "FAILED", "Failed"
+    NEEDS_ATTENTION = "NEEDS_ATTENTION", "Needs attention"
+
+
+#: Statuses in which the engine itself has something to do next.
+OPEN = (Status.STARTED, Status.COMPENSATING, Status.CANCELLING)
+#: Statuses in which completed steps are being undone.
+GOING_BACK = (Status.COMPENSATING, Status.CANCELLING)
+FINAL = (Status.COMPLETED, Status.COMPENSATED, Status.CANCELLED, Status.FAILED)
+
+
+class Action(models.TextChoices):
+    """What happened: one word per fact, used in the history, in logs and in metrics."""
+
+    STARTED = "saga_started", "Saga started"
+    STEP_CLAIMED = "step_claimed", "Step claimed"
+    STEP_COMPLETED = "step_completed", "Step completed"
+    STEP_RETRYING = "step_retrying", "Step will be retried"
+    STEP_FAILED = "step_failed", "Step failed"
+    STEP_TIMED_OUT = "step_timed_out", "Step timed out"
+    STEP_FENCED = "step_fenced", "Late result kept"
+    COMPENSATION_STARTED = "compensation_started", "Going back"
+    CANCELLATION_STARTED = "cancellation_started", "Cancelling"
+    UNDO_CLAIMED = "undo_claimed", "Compensation claimed"
+    UNDO_COMPLETED = "undo_completed", "Compensation completed"
+    UNDO_RETRYING = "undo_retrying", "Compensation will be retried"
+    UNDO_FAILED = "undo_failed", "Compensation failed"
+    UNDO_TIMED_OUT = "undo_timed_out", "Compensation timed out"
+    UNDO_FENCED = "undo_fenced", "Late compensation result kept"
+    REDRIVEN = "redriven", "Driven again"
+    PARKED = "parked", "Needs attention"
+    RETRIED = "retried", "Retried by an operator"
+    SKIPPED = "skipped", "Skipped by an operator"
+    CLOSED = "closed", "Closed by an operator"
+    FINISHED = "finished", "Finished"
+
+
+class SagaInstance(models.Model):
+    """One saga. Written by `sagas.store` only; everything else reads.
+
+    `position` is the step to do next (going forward) or to undo next (going back), counted from 0. `epoch` fences:
+    every change of direction and every retry raises it, and messages of an older epoch do nothing. `attempt`
+    counts tries of the current step, `drives` the re-drives since the last recorded fact, `seq` the events.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    name = models.CharField(max_length=100)
+    version = models.PositiveSmallIntegerField(default=1)
+    key = models.CharField(max_length=255, unique=True, help_text="Starting twice with one key is one saga.")
+    subject = models.CharField(max_length=64, help_text="What the saga is about, such as an order id.")
+    owner = models.CharField(max_length=150, blank=True, help_text="The user who may see it.")
+    status = models.CharField(max_length=16, choices=Status.choices, default=Status.STARTED)
+    resume_status = models.CharField(max_length=16, blank=True, help_text="What a parked saga goes back to on retry.")
+    position = models.SmallIntegerField(default=0)
+    epoch = models.PositiveIntegerField(default=1)
+    attempt = models.PositiveSmallIntegerField(default=0)
+    drives = models.PositiveSmallIntegerField(default=0)
+    seq = models.PositiveIntegerField(default=0)
+    data = models.JSONField(default=dict)
+    reason_code = models.CharField(max_length=64, blank=True)
+    reason = models.TextField(blank=True)
+    error = models.TextField(blank=True)
+    lease_token = models.BigIntegerField(null=True, blank=True)
+    lease_until = models.DateTimeField(null=True, blank=True)
+    wake_at = models.DateTimeField(null=True, blank=True)
+    deadline_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField()
+    updated_at = models.DateTimeField()
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        verbose_name = "saga"
+        verbose_name_plural = "sagas"
+        ordering: ClassVar = ["-created_at", "-id"]
+        permissions: ClassVar = [
+            ("cancel_sagainstance", "Can cancel any saga"),
+            ("retry_sagainstance", "Can retry a saga that needs attention"),
+        ]
+        indexes: ClassVar = [
+            models.Index(name="saga_due", fields=["wake_at"], condition=Q(wake_at__isnull=False)),
+            models.Index(name="saga_by_status", fields=["status", "created_at"]),
+            models.Index(name="saga_by_creation", fields=["created_at", "id"]),
+            models.Index(name="saga_by_owner", fields=["owner", "created_at"]),
+            models.Index(name="saga_by_subject", fields=["subject"]),
+        ]
+        constraints: ClassVar = [
+            models.CheckConstraint(name="saga_status_known", condition=Q(status__in=Status.values)),
+            models.CheckConstraint(
+                name="saga_open_has_wake_at",
+                condition=Q(status__in=OPEN, wake_at__isnull=False) | ~Q(status__in=OPEN) & Q(wake_at__isnull=True),
+            ),
+            models.CheckConstraint(
+                name="saga_final_has_finished_at",
+                condition=Q(status__in=FINAL, finished_at__isnull=False)
+                | ~Q(status__in=FINAL) & Q(finished_at__isnull=True),
+            ),
+            models.CheckConstraint(
+                name="saga_parked_has_reason",
+                condition=~Q(status=Status.NEEDS_ATTENTION) | ~Q(error="") & ~Q(resume_status=""),
+            ),
+            models.CheckConstraint(
+                name="saga_lease_whole",
+                condition=Q(lease_token__isnull=True, lease_until__isnull=True)
+                | Q(lease_token__isnull=False, lease_until__isnull=False),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.id}"
+
+
+class SagaEvent(models.Model):
+    """One fact about a saga: its history, its audit trail and its outbox in one append-only table.
+
+    `seq` numbers a saga's events without gaps. `type` names the event published to others (`order.created`); facts
+    that concern only the engine have none. `saga_status` and `position` are the saga's after the event, so that
+    folding the events gives the row.
+    """
+
+    saga_id = models.UUIDField()
+    seq = models.PositiveIntegerField()
+    action = models.CharField(max_length=32, choices=Action.choices)
+    step = models.CharField(max_length=100, blank=True)
+    status = models.CharField(max_length=16)
+    message = models.TextField(blank=True)
+    type = models.CharField(max_length=100, blank=True)
+    payload = models.JSONField(null=True, blank=True)
+    actor = models.CharField(max_length=150, blank=True)
+    attempt = models.PositiveSmallIntegerField(default=0)
+    epoch = models.PositiveIntegerField()
+    position = models.SmallIntegerField()
+    saga_status = models.CharField(max_length=16, choices=Status.choices)
+    created_at = models.DateTimeField()
+    published_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering: ClassVar = ["saga_id", "seq"]
+        indexes: ClassVar = [
+            models.Index(
+                name="saga_event_unpublished", fields=["id"], condition=Q(published_at__isnull=True) & ~Q(type="")
+            ),
+        ]
+        constraints: ClassVar = [
+            models.UniqueConstraint(name="saga_event_seq", fields=["saga_id", "seq"]),
+            models.CheckConstraint(name="saga_event_seq_from_one", condition=Q(seq__gte=1)),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.saga_id} #{self.seq} {self.action}"

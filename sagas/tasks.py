@@ -1,0 +1,100 @@
+"""The Celery tasks: one a step function, named after its participant, and the engine's own three.
+
+Messages carry ids only. A task's return means nothing; what happened is in the database.
+"""
+
+from __future__ import annotations
+
+import uuid
+from functools import cache
+from typing import Any
+
+from celery import Task, current_app, shared_task
+from celery.exceptions import Ignore
+from django.db import close_old_connections
+
+from sagas import execution, hints, outbox, recovery, registry
+from sagas.definition import task_name
+from sagas.execution import Stale, StepFailed
+from sagas.hints import Hint
+from sagas.state import Row
+
+#: Options of every task that drives a saga: acknowledged late, never stored, expected failures logged in one line.
+TASK_OPTIONS: dict[str, Any] = {
+    "bind": True, "acks_late": True, "ignore_result": True, "max_retries": None, "throws": (StepFailed,),
+}  # fmt: skip
+
+
+def register_step_tasks() -> None:
+    """Make a task of every step function and compensation of every definition this process knows."""
+    for saga in registry.all_definitions():
+        for function in saga.functions:
+            register_step_task(task_name(function))
+
+
+def register_step_task(name: str) -> None:
+    if name not in current_app.tasks:
+        shared_task(name=name, **TASK_OPTIONS)(_run_step)  # type: ignore[no-untyped-call]
+
+
+def _run_step(self: Task[Any, Any], saga_id: str, position: int, epoch: int) -> None:
+    hint = Hint(uuid.UUID(saga_id), position, epoch)
+    redelivered = bool((self.request.delivery_info or {}).get("redelivered"))
+    try:
+        row = execution.follow(hint, may_run=consumes, is_redelivered=redelivered)
+    except Stale as stale:
+        raise Ignore(str(stale)) from None  # acknowledges, and stops this copy of the chain
+    _drop_done(self, row)
+
+
+def _drop_done(task: Task[Any, Any], row: Row) -> None:
+    """Take off the chain this message still carries what running ahead has done already.
+
+    Celery keeps the rest of the chain reversed, the next link last. If it no longer fits the saga none of it is sent.
+    """
+    chain: list[dict[str, Any]] = task.request.chain  # type: ignore[assignment] # the stubs say str
+    if not chain:
+        return
+    while chain and (not row.is_open or row.is_waiting or list(chain[-1]["args"])[1:] != [row.position, row.epoch]):
+        chain.pop()
+
+
+@shared_task(name=hints.COMPENSATE_TASK, **TASK_OPTIONS)
+def compensate(self: Task[Any, Any], saga_id: str, epoch: int) -> None:
+    """What `link_error` calls. It does not compensate because it was called: it decides from recorded facts.
+
+    `bind=True` makes Celery send it as a message; otherwise it would run inside the dying worker.
+    """
+    row = recovery.decide(uuid.UUID(saga_id), epoch)
+    if row is None:
+        return
+    name = hints.next_task(row, registry.get(row.name, row.version))
+    if name is None or not consumes(name):
+        hints.drive(row)
+        return
+    try:
+        row = execution.follow(Hint(row.id, row.position, row.epoch), may_run=consumes)
+    except Stale:
+        return
+    if row.is_open and not row.is_waiting:
+        hints.drive(row)
+
+
+@shared_task(name="sagas.sweep", ignore_result=True)
+def sweep() -> None:
+    close_old_connections()
+    recovery.sweep()
+
+
+@shared_task(name="sagas.relay", ignore_result=True)
+def relay() -> None:
+    close_old_connections()
+    outbox.relay()
+
+
+@cache
+def consumes(task_name: str) -> bool:
+    """Whether this worker also consumes the queue that `task_name` is routed to."""
+    app = current_app
+    queue = app.amqp.router.route({}, task_name)["queue"]
+    return getattr(queue, "name", queue) in app.amqp.queues.consume_from
