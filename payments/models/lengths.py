@@ -1,0 +1,9 @@
+"""How long the texts in the payments tables may be."""
+
+from __future__ import annotations
+
+OWNER_LENGTH = 150
+TOKEN_LENGTH = 64
+PROVIDER_ID_LENGTH = 64
+KEY_LENGTH = 200
+REASON_LENGTH = 255
