@@ -1,0 +1,182 @@
+"""Set an alarm, switch it off, and let the due ones ring.
+
+Ringing is claim, then effect: a sweep claims a batch by moving `due_at` ahead (rows another sweep holds are skipped),
+then fires each event in a transaction of its own, where the handler runs first and the compare-and-set to FIRED
+comes last. Handlers lock the rows of a saga before the event's row, as everybody else does, so nobody deadlocks;
+who finds the event settled rolls back, so each event acts exactly once. A sweep that dies leaves its batch
+to the next one after `CLAIM_LEASE`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import connection, transaction
+from django.utils import timezone
+
+from timers.clock import database_now
+from timers.errors import (
+    EventAlreadySettled,
+    PayloadNotJson,
+    PayloadTooLarge,
+    ScheduledInThePast,
+    UnknownEvent,
+    UnknownEventType,
+)
+from timers.models import ScheduledEvent
+from timers.registry import Handler, event_types, handler_of
+
+logger = logging.getLogger(__name__)
+
+SWEEP_BATCH_SIZE = 200
+# A sweep stops well before its task's time limit; the next one goes on where it stopped.
+SWEEP_BUDGET = timedelta(seconds=20)
+CLAIM_LEASE = timedelta(seconds=60)
+MAX_ATTEMPTS = 20
+FIRST_RETRY = timedelta(seconds=5)
+LONGEST_RETRY = timedelta(minutes=10)
+MAX_PAYLOAD_BYTES = 8 * 1024
+ERROR_LENGTH = 500
+
+
+class _AlreadySettled(Exception):
+    """Rolls a firing back whose event was cancelled or fired by somebody else meanwhile."""
+
+
+def schedule(
+    *, event_type: str, entity_id: str, scheduled_at: datetime, payload: dict[str, Any], owner: str = ""
+) -> ScheduledEvent:
+    """Set an alarm, or answer with the live one this entity already has for the event type."""
+    _require_handler(event_type)
+    if scheduled_at <= timezone.now():
+        raise ScheduledInThePast(f"{scheduled_at.isoformat()} is not in the future.")
+    _require_storable(payload)
+    event = ScheduledEvent(
+        event_type=event_type, entity_id=entity_id, scheduled_at=scheduled_at, payload=payload, owner=owner
+    )
+    return _insert_or_existing(event, due_at=scheduled_at)
+
+
+def schedule_in(
+    *, event_type: str, entity_id: str, delay: timedelta, payload: dict[str, Any], owner: str = ""
+) -> ScheduledEvent:
+    """Set an alarm `delay` from now, by the database's clock."""
+    _require_handler(event_type)
+    moment = database_now(delay)
+    event = ScheduledEvent(
+        event_type=event_type, entity_id=entity_id, scheduled_at=moment, payload=payload, owner=owner
+    )
+    return _insert_or_existing(event, due_at=moment)
+
+
+def _require_storable(payload: dict[str, Any]) -> None:
+    try:
+        size = len(json.dumps(payload, allow_nan=False).encode())
+    except ValueError:
+        raise PayloadNotJson("A number in the payload is beyond what JSON can express.") from None
+    if size > MAX_PAYLOAD_BYTES:
+        raise PayloadTooLarge(f"A payload may have {MAX_PAYLOAD_BYTES} bytes.")
+
+
+def _require_handler(event_type: str) -> Handler:
+    handler = handler_of(event_type)
+    if handler is None:
+        raise UnknownEventType(f"{event_type!r} is not one of: {', '.join(event_types())}.")
+    return handler
+
+
+def _insert_or_existing(event: ScheduledEvent, *, due_at: Any) -> ScheduledEvent:
+    event.due_at = due_at
+    ScheduledEvent.objects.bulk_create([event], ignore_conflicts=True)
+    return ScheduledEvent.objects.live().of(event.event_type, event.entity_id).get()
+
+
+def cancel(*, event_type: str, entity_id: str) -> bool:
+    """Switch off the live alarm of an entity, if there is one; says whether there was."""
+    return ScheduledEvent.objects.of(event_type, entity_id).mark_cancelled() > 0
+
+
+def restore(*, event_type: str, entity_id: str) -> bool:
+    """Set an entity's last alarm again as it was, if it was cancelled and no other lives; says whether it was."""
+    events = ScheduledEvent.objects.of(event_type, entity_id)
+    last = None if events.live().exists() else events.order_by("-created_at", "-pk").first()
+    return last is not None and ScheduledEvent.objects.filter(pk=last.pk).mark_scheduled_again() > 0
+
+
+def cancel_event(*, event_id: str) -> ScheduledEvent:
+    """Switch off one alarm by its id; raises UnknownEvent or EventAlreadySettled."""
+    won = ScheduledEvent.objects.filter(pk=event_id).mark_cancelled()
+    event = ScheduledEvent.objects.filter(pk=event_id).first()
+    if event is None:
+        raise UnknownEvent(f"There is no event {event_id}.")
+    if not won:
+        raise EventAlreadySettled(f"The event is {event.status}.", event_status=event.status)
+    return event
+
+
+def entities_with_live_timer(*, event_type: str, entity_ids: list[str]) -> set[str]:
+    """Which of these entities still have an alarm that some sweep will look at."""
+    live = ScheduledEvent.objects.live().filter(event_type=event_type, entity_id__in=entity_ids, due_at__isnull=False)
+    return set(live.values_list("entity_id", flat=True))
+
+
+def fire_due(*, budget: timedelta = SWEEP_BUDGET) -> int:
+    """Fire what is due, batch by batch until `budget` is spent; answers how many acted. Safe to run anywhere, twice."""
+    fired, stop_at = 0, time.monotonic() + budget.total_seconds()
+    while time.monotonic() < stop_at and (batch := _claim_batch(SWEEP_BATCH_SIZE)):
+        fired += sum(_fire(event) for event in batch)
+    return fired
+
+
+@transaction.atomic
+def _claim_batch(size: int) -> list[ScheduledEvent]:
+    due = ScheduledEvent.objects.due().order_by("due_at")
+    if connection.features.has_select_for_update_skip_locked:
+        due = due.select_for_update(skip_locked=True)
+    ids = list(due.values_list("pk", flat=True)[:size])
+    claimed = ScheduledEvent.objects.filter(pk__in=ids)
+    if not ids or not claimed.claim(lease=CLAIM_LEASE):
+        return []
+    return list(claimed.order_by("scheduled_at"))
+
+
+def _fire(event: ScheduledEvent) -> bool:
+    log = {"event_id": str(event.pk), "event_type": event.event_type, "entity_id": event.entity_id}
+    try:
+        with transaction.atomic():
+            _require_handler(event.event_type)(event.entity_id, event.payload)
+            if not ScheduledEvent.objects.filter(pk=event.pk).mark_fired():
+                raise _AlreadySettled
+    except _AlreadySettled:
+        logger.info("Timer was settled by somebody else", extra={"action": "timer_lost", **log})
+        return False
+    except Exception as error:
+        # Whatever a handler raises, its own work is rolled back and the alarm must go on ringing.
+        logger.exception("Timer could not be acted on", extra={"action": "timer_failed", **log})
+        _record_failure(event, error)
+        return False
+    logger.info("Timer fired", extra={"action": "timer_fired", **log})
+    return True
+
+
+def _record_failure(event: ScheduledEvent, error: Exception) -> None:
+    retry_in = backoff(event.attempts) if event.attempts < MAX_ATTEMPTS else None
+    message = f"{type(error).__name__}: {error}"[:ERROR_LENGTH]
+    ScheduledEvent.objects.filter(pk=event.pk).mark_expired(error=message, retry_in=retry_in)
+
+
+def backoff(attempts: int) -> timedelta:
+    """5 s, 10 s, 20 s, … up to ten minutes."""
+    doublings = min(max(attempts - 1, 0), 10)
+    delay: timedelta = FIRST_RETRY * 2**doublings
+    return min(delay, LONGEST_RETRY)
+
+
+def ring_again(*, event_ids: list[str]) -> int:
+    """Give events whose attempts ran out another round; for an operator who has removed the cause."""
+    parked = ScheduledEvent.objects.live().filter(pk__in=event_ids, due_at__isnull=True)
+    return parked.update(due_at=database_now(), attempts=0)
