@@ -1,0 +1,158 @@
+"""The menu API: everybody reads it, a restaurant's staff keeps it."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any, cast
+
+from django.conf import settings
+from django.db.models import QuerySet
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import serializers
+from rest_framework.exceptions import PermissionDenied
+from rest_framework.generics import ListAPIView
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.settings import api_settings
+from rest_framework.views import APIView
+
+from orders import menu
+from orders.api.callers import user_of
+from orders.api.fields import PriceField, QuantityField, StrictSerializer, TextField
+from orders.models import MenuItem
+from orders.placing import MAX_TOTAL
+from orders.roles import RESTAURANT, keeps_all_menus, may_keep_menu_of, restaurants_of, roles_of
+
+MAX_STOCK = 1_000_000
+RESTAURANT_FILTER = OpenApiParameter("restaurant", str, description="Only this restaurant's items.")
+
+
+class ByRestaurant(api_settings.DEFAULT_PAGINATION_CLASS):  # type: ignore[misc, name-defined]
+    """The product's pages, in the order of a printed menu."""
+
+    ordering = ("restaurant", "name", "sku")
+
+
+class MenuItemResponse(serializers.ModelSerializer[MenuItem]):
+    available = serializers.IntegerField()
+
+    class Meta:
+        model = MenuItem
+        fields = (
+            "sku",
+            "restaurant",
+            "name",
+            "price",
+            "currency",
+            "available",
+            "stock",
+            "reserved",
+            "low_stock_at",
+            "is_active",
+            "updated_at",
+        )
+        read_only_fields = fields
+
+
+class MenuItemChange(StrictSerializer):
+    """What may change about an item."""
+
+    name = TextField(max_length=200, required=False)
+    price = PriceField(max_value=MAX_TOTAL, min_value=Decimal(0), required=False)
+    stock = QuantityField(min_value=0, max_value=MAX_STOCK, required=False)
+    low_stock_at = QuantityField(min_value=0, max_value=MAX_STOCK, required=False)
+    is_active = serializers.BooleanField(required=False)
+
+
+class NewMenuItem(MenuItemChange):
+    """An item to put on the menu."""
+
+    sku = serializers.RegexField(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    restaurant = TextField(max_length=100)
+    name = TextField(max_length=200)
+    price = PriceField(max_value=MAX_TOTAL, min_value=Decimal(0))
+
+
+class Restock(StrictSerializer):
+    quantity = QuantityField(min_value=1, max_value=MAX_STOCK)
+
+
+class Menu(ListAPIView[MenuItem]):
+    """`GET` lists what is on sale; `POST` adds an item to your restaurant's menu."""
+
+    serializer_class = MenuItemResponse
+    pagination_class = ByRestaurant
+    filter_backends = ()
+
+    def get_queryset(self) -> QuerySet[MenuItem]:
+        items = MenuItem.objects.on_sale()
+        restaurant = self.request.query_params.get("restaurant") if self.request else None
+        return cast("QuerySet[MenuItem]", items.filter(restaurant=restaurant) if restaurant else items)
+
+    @extend_schema(parameters=[RESTAURANT_FILTER], operation_id="list_menu")
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        return super().get(request, *args, **kwargs)
+
+    @extend_schema(request=NewMenuItem, responses={201: MenuItemResponse}, operation_id="add_menu_item")
+    def post(self, request: Request) -> Response:
+        wish = _read(NewMenuItem(data=request.data))
+        _require_keeper(request, wish["restaurant"])
+        item = menu.add(**wish, currency=settings.CURRENCY)
+        return Response(MenuItemResponse(item).data, status=201, headers={"Location": f"/api/menu/{item.sku}"})
+
+
+class OneMenuItem(APIView):
+    @extend_schema(responses=MenuItemResponse, operation_id="read_menu_item")
+    def get(self, _: Request, sku: str) -> Response:
+        return Response(MenuItemResponse(menu.find(sku)).data)
+
+    @extend_schema(request=MenuItemChange, responses=MenuItemResponse, operation_id="change_menu_item")
+    def patch(self, request: Request, sku: str) -> Response:
+        _require_keeper(request, menu.find(sku).restaurant)
+        return Response(MenuItemResponse(menu.change(sku=sku, **_read(MenuItemChange(data=request.data)))).data)
+
+    @extend_schema(responses={204: None}, operation_id="take_off_menu_item")
+    def delete(self, request: Request, sku: str) -> Response:
+        """Sell no more of it; orders that have it keep it."""
+        _require_keeper(request, menu.find(sku).restaurant)
+        menu.take_off(sku=sku)
+        return Response(status=204)
+
+
+class RestockMenuItem(APIView):
+    """Add to the stock what has arrived."""
+
+    @extend_schema(request=Restock, responses=MenuItemResponse, operation_id="restock_menu_item")
+    def post(self, request: Request, sku: str) -> Response:
+        _require_keeper(request, menu.find(sku).restaurant)
+        quantity = _read(Restock(data=request.data))["quantity"]
+        return Response(MenuItemResponse(menu.restock(sku=sku, quantity=quantity)).data)
+
+
+class LowStock(ListAPIView[MenuItem]):
+    """Items of your restaurants of which few are left, as each item's `low_stock_at` says."""
+
+    serializer_class = MenuItemResponse
+    pagination_class = ByRestaurant
+    filter_backends = ()
+
+    def get_queryset(self) -> QuerySet[MenuItem]:
+        if getattr(self, "swagger_fake_view", False):
+            return MenuItem.objects.none()
+        user = user_of(self.request)
+        items = MenuItem.objects.low_in_stock()
+        if keeps_all_menus(user):
+            return cast("QuerySet[MenuItem]", items)
+        if RESTAURANT not in roles_of(user):
+            raise PermissionDenied("Only a restaurant's staff sees its stock.")
+        return cast("QuerySet[MenuItem]", items.filter(restaurant__in=restaurants_of(user)))
+
+
+def _read(wish: serializers.Serializer[Any]) -> dict[str, Any]:
+    wish.is_valid(raise_exception=True)
+    return dict(wish.validated_data)
+
+
+def _require_keeper(request: Request, restaurant: str) -> None:
+    if not may_keep_menu_of(user_of(request), restaurant):
+        raise PermissionDenied(f"Only the staff of {restaurant} keeps its menu.")

@@ -1,0 +1,17 @@
+"""The product as a Django app: orders, the menu and its stock, and the sagas that tie them to money and time."""
+
+from django.apps import AppConfig
+
+
+class OrdersConfig(AppConfig):
+    name = "orders"
+    default_auto_field = "django.db.models.BigAutoField"
+    verbose_name = "Orders"
+
+    def ready(self) -> None:
+        from orders import acceptance, payment_guards, preview
+        from sagas import preview as saga_preview
+
+        acceptance.register_timer_handler()
+        payment_guards.register()
+        saga_preview.register("create_order", preview.explain)

@@ -1,0 +1,87 @@
+"""Who a user is to an order: the roles are groups, as `campusg.roles` creates them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orders.models import Order, OrderQuerySet, OrderStatus, RestaurantStaff
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+
+RUNNER = "runner"
+RESTAURANT = "restaurant"
+OPERATOR = "operator"
+SERVICE = "service"
+
+
+def roles_of(user: User) -> frozenset[str]:
+    """The user's groups, read once a request."""
+    known: dict[str, frozenset[str]] = user.__dict__
+    if "order_roles" not in known:
+        known["order_roles"] = frozenset(user.groups.values_list("name", flat=True))
+    return known["order_roles"]
+
+
+def may_act_for_customers(user: User) -> bool:
+    """Staff, and other programs we trust, place and cancel orders in a customer's name."""
+    return user.is_staff or SERVICE in roles_of(user)
+
+
+def sees_all_orders(user: User) -> bool:
+    return user.is_staff or bool(roles_of(user) & {OPERATOR, SERVICE})
+
+
+def visible_orders(user: User) -> OrderQuerySet:
+    """The orders a user may know of: all, or their own, and to a runner also those waiting and those they carry."""
+    orders: OrderQuerySet = Order.objects.all()
+    if sees_all_orders(user):
+        return orders
+    mine = orders.visible_to(user.get_username())
+    if RUNNER in roles_of(user):
+        mine |= orders.filter(status=OrderStatus.CREATED) | orders.filter(runner=user.get_username())
+    if RESTAURANT in roles_of(user):
+        mine |= orders.filter(restaurant__in=restaurants_of(user))
+    return mine
+
+
+def offered_orders(user: User) -> OrderQuerySet:
+    """What a user may try to accept: to a runner every order that waits or once waited, so that who was too slow for
+    one learns where it is now."""
+    orders = visible_orders(user)
+    if RUNNER in roles_of(user):
+        orders |= Order.objects.filter(accept_by__isnull=False)
+    return orders
+
+
+def may_cancel(user: User, order: Order) -> bool:
+    """Whose wish to cancel counts: the customer's, the restaurant's, and theirs who look after all orders."""
+    if sees_all_orders(user) or order.owner == user.get_username():
+        return True
+    return RESTAURANT in roles_of(user) and order.restaurant in restaurants_of(user)
+
+
+def decides_for_all(user: User) -> bool:
+    """Operators take back orders a runner has accepted, and complete those whose runner cannot."""
+    return user.is_staff or OPERATOR in roles_of(user)
+
+
+def restaurants_of(user: User) -> frozenset[str]:
+    """The restaurants whose menu the user keeps, beside what `keeps_all_menus` says."""
+    mine = RestaurantStaff.objects.filter(username=user.get_username())
+    return frozenset(mine.values_list("restaurant", flat=True))
+
+
+def keeps_all_menus(user: User) -> bool:
+    return user.is_staff or OPERATOR in roles_of(user)
+
+
+def may_keep_menu_of(user: User, restaurant: str) -> bool:
+    return keeps_all_menus(user) or (RESTAURANT in roles_of(user) and restaurant in restaurants_of(user))
+
+
+def acting_as(user: User) -> str:
+    """In which capacity a user cancels: noted with the order as who cancelled it."""
+    if user.is_staff or OPERATOR in roles_of(user):
+        return OPERATOR
+    return next((role for role in (SERVICE, RESTAURANT, RUNNER) if role in roles_of(user)), "customer")

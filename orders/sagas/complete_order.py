@@ -1,0 +1,29 @@
+"""Complete an order: it is delivered, so everybody gets their share."""
+
+from __future__ import annotations
+
+from orders import services
+from orders import steps as orders
+from orders.requests import CompletionRequest
+from orders.sagas.create_order import GATEWAY
+from payments import steps as payments
+from sagas.definition import Saga, seconds
+
+EVENTS: dict[str, tuple[str, str | None]] = {
+    "complete_order": ("order.completed", "order.completion_failed"),
+    "consume_inventory": ("inventory.consumed", "inventory.consumption_failed"),
+    "release_escrow": ("escrow.released", "escrow.release_failed"),
+}
+
+complete_order = (
+    Saga(
+        "complete_order",
+        takes=CompletionRequest,
+        on_cancel=services.refuse_cancellation,
+        events=EVENTS,
+        publishes=("order_id", "restaurant", "runner"),
+    )
+    .pivot(orders.complete_order)  # delivered: nothing takes that back
+    .then(orders.consume_inventory)
+    .then(payments.release_escrow, remote=True, retry=GATEWAY, timeout=seconds(30))
+)
