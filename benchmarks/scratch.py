@@ -1,0 +1,69 @@
+"""A PostgreSQL database of one's own for the length of a run, beside the one DATABASE_URL names."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg2
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+
+@contextmanager
+def scratch_database(name: str) -> Iterator[None]:
+    """Create `name`_<pid>, point DATABASE_URL at it, set Django up and migrate; drop it in the end.
+
+    Without a PostgreSQL in DATABASE_URL a private one is started: only there can two connections race.
+    """
+    if os.environ.get("DATABASE_URL", "").startswith("postgres"):
+        with _database(name):
+            yield
+        return
+    from campusg.servers import PrivateServers
+
+    with PrivateServers(["postgres"]) as servers:
+        if servers.missing:
+            raise SystemExit(f"Cannot run: {servers.missing}")
+        os.environ["DATABASE_URL"] = servers.urls["postgres"]
+        with _database(name):
+            yield
+
+
+@contextmanager
+def _database(name: str) -> Iterator[None]:
+    url = urlsplit(os.environ["DATABASE_URL"])
+    database = f"{name}_{os.getpid()}"
+    _execute(url.geturl(), f'CREATE DATABASE "{database}"')
+    os.environ["DATABASE_URL"] = urlunsplit(url._replace(path=f"/{database}"))
+    try:
+        set_up()
+        yield
+    finally:
+        _execute(url.geturl(), f'DROP DATABASE "{database}" WITH (FORCE)')
+
+
+def set_up() -> None:
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "campusg.settings")
+    os.environ.setdefault("CAMPUSG_LOG_LEVEL", "CRITICAL")
+    os.environ.setdefault("CAMPUSG_LOG_FORMAT", "json")  # the console format has a level of its own for requests
+    os.environ.update(CAMPUSG_RATE_READ="", CAMPUSG_RATE_WRITE="", CAMPUSG_ALLOWED_HOSTS="testserver")
+    import django
+    from django.core.management import call_command
+
+    django.setup()
+    call_command("migrate", verbosity=0)
+
+
+def _execute(url: str, statement: str) -> None:
+    connection = psycopg2.connect(url)
+    try:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+    finally:
+        connection.close()
