@@ -1,0 +1,101 @@
+"""Private servers: they end, whatever happens to who started them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+
+from campusg.servers import PrivatePostgres, PrivateServers, Unavailable, copy_of_wheel, find_postgres
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+#: Once is enough, and one lane has to be without servers.
+pytestmark = pytest.mark.embedded
+
+
+def is_listening(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def start(name: str) -> PrivateServers:
+    servers = PrivateServers([name])
+    servers.__enter__()
+    if name in servers.missing:
+        servers.stop()
+        pytest.skip(servers.missing[name])
+    return servers
+
+
+def test_a_server_starts_again_with_its_data_after_a_kill() -> None:
+    import psycopg2
+
+    servers = start("postgres")
+    try:
+        with psycopg2.connect(servers.urls["postgres"]) as connection:
+            connection.cursor().execute("CREATE TABLE kept (x int)")
+        connection.close()
+        servers.running["postgres"].kill()
+        servers.running["postgres"].start()
+        connection = psycopg2.connect(servers.urls["postgres"])
+        connection.cursor().execute("SELECT * FROM kept")
+        connection.close()
+    finally:
+        servers.stop()
+    assert not servers.folder.exists()
+
+
+def test_servers_end_with_an_owner_that_is_killed() -> None:
+    script = (
+        "import time\nfrom campusg.servers import PrivateServers\n"
+        "with PrivateServers(['redis']) as servers:\n"
+        "    print(servers.running['redis'].port, servers.folder, flush=True) if servers.running else print()\n"
+        "    time.sleep(60)\n"
+    )
+    owner = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert owner.stdout is not None
+    answer = owner.stdout.readline().split()
+    os.kill(owner.pid, signal.SIGKILL)
+    owner.wait()
+    owner.stdout.close()
+    if not answer:
+        pytest.skip("redis-server is not installed")
+    deadline = time.monotonic() + 10
+    while is_listening(int(answer[0])) or Path(answer[1]).exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_what_cannot_be_had_is_told_with_its_reason(monkeypatch) -> None:
+    def refuse(*_: object) -> None:
+        raise Unavailable("redis-server is not installed")
+
+    monkeypatch.setitem(__import__("campusg.servers").servers.KINDS, "redis", refuse)
+    with PrivateServers(["redis"]) as servers:
+        assert servers.urls == {}
+        assert servers.missing == {"redis": "redis-server is not installed"}
+
+
+def test_the_suite_itself_runs_on_no_server_it_was_not_given() -> None:
+    assert settings.BROKER_URL == ""
+
+
+def test_binaries_in_a_closed_folder_are_copied_with_their_libraries(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root starts servers as somebody else")
+    tmp_path.chmod(0o700)
+    with PrivateServers([]) as servers:
+        server = PrivatePostgres(servers.folder, servers.guardian)
+        server.binaries = copy_of_wheel(find_postgres(), tmp_path / "closed")
+        servers.running["postgres"] = server
+        server.start()
+        assert is_listening(server.port)
+        assert server.binaries.is_relative_to(servers.folder)

@@ -1,0 +1,131 @@
+"""Real processes: workers, beats and webs that can be started, killed whole, or robbed of one child."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+ROOT = Path(__file__).resolve().parents[2]
+CELERY = [sys.executable, "-m", "celery", "-A", "campusg.celery"]
+COMMANDS = {
+    "worker": [*CELERY, "worker", "-P", "prefork", "-c", "2", "--without-gossip", "--without-mingle", "-l", "WARNING"],
+    "beat": [*CELERY, "beat", "-l", "WARNING", "--pidfile="],
+}
+
+
+@dataclass
+class Fleet:
+    """Processes under one environment. Whatever happens, none of them outlives the block."""
+
+    environment: Mapping[str, str]
+    folder: Path
+    processes: dict[str, list[subprocess.Popen[bytes]]] = field(default_factory=dict)
+    kills: Counter[str] = field(default_factory=Counter)
+    logs: dict[int, Path] = field(default_factory=dict)
+    _started: int = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for role in list(self.processes):
+            for process in self.processes[role]:
+                kill_group(process)
+
+    def start(self, role: str, command: list[str] | None = None, **more: str) -> subprocess.Popen[bytes]:
+        """Start one process of this role; its words go to a file of its own."""
+        self._started += 1
+        log = self.folder / f"{role}-{self._started}.log"
+        arguments = command or COMMANDS[role]
+        if role == "worker":
+            arguments = [*arguments, "-n", f"w{self._started}-{os.getpid()}@localhost"]
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                arguments, cwd=ROOT, env={**os.environ, **self.environment, **more}, start_new_session=True,
+                stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+            )  # fmt: skip
+        self.logs[process.pid] = log
+        self.processes.setdefault(role, []).append(process)
+        return process
+
+    def replace(self, role: str, process: subprocess.Popen[bytes]) -> None:
+        """Kill -9 a process with all its children and start another in its place."""
+        self.kills[role] += 1
+        kill_group(process)
+        self.processes[role].remove(process)
+        self.start(role)
+
+    def stop(self, role: str, process: subprocess.Popen[bytes]) -> None:
+        """Kill -9 a process with all its children; nothing comes in its place."""
+        kill_group(process)
+        self.processes[role].remove(process)
+
+    def kill_any(self, role: str, chance: random.Random) -> None:
+        self.replace(role, chance.choice(self.processes[role]))
+
+    def kill_any_child(self, chance: random.Random) -> bool:
+        """Kill -9 one prefork child of some worker; False if none is up yet."""
+        children = [child for worker in self.processes["worker"] for child in children_of(worker.pid)]
+        if not children:
+            return False
+        with suppress(ProcessLookupError):
+            os.kill(chance.choice(children), signal.SIGKILL)
+        self.kills["child"] += 1
+        return True
+
+    def restart_the_fallen(self) -> list[str]:
+        """Start again what ended by itself, as a supervisor would; answers what that was."""
+        fallen = []
+        for role, processes in self.processes.items():
+            for process in [process for process in processes if process.poll() is not None]:
+                processes.remove(process)
+                fallen.append(f"{role} exited with {process.returncode}: {self._words_of(process)}")
+                self.start(role, None if role in COMMANDS else list(process.args))
+        return fallen
+
+    def _words_of(self, process: subprocess.Popen[bytes]) -> str:
+        lines = self.logs[process.pid].read_text(errors="replace").strip().splitlines()
+        return " / ".join(lines[-2:])[-300:] or "it said nothing"
+
+    def last_words(self) -> str:
+        """What the processes said, for a test that failed."""
+        logs = sorted(self.folder.glob("*.log"), key=lambda log: log.stat().st_mtime)
+        return "\n".join(f"--- {log.name}\n{log.read_text(errors='replace')[-1500:]}" for log in logs[-8:])
+
+
+def kill_group(process: subprocess.Popen[bytes]) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def children_of(pid: int) -> list[int]:
+    children = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(OSError, IndexError):
+                if (entry / "stat").read_text().rsplit(")", 1)[1].split()[1] == str(pid):
+                    children.append(int(entry.name))
+    return sorted(children)
+
+
+def wait_for_children(process: subprocess.Popen[bytes], count: int, *, seconds: float = 40) -> None:
+    """Until a worker has its pool, which is when it is about to consume."""
+    deadline = time.monotonic() + seconds
+    while len(children_of(process.pid)) < count:
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise AssertionError(f"the worker did not come up: {process.poll()}")
+        time.sleep(0.1)

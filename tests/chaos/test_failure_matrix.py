@@ -1,0 +1,240 @@
+"""Each way in which Celery and RabbitMQ can fail a step, met going forward and going back, in local steps and calls.
+
+Celery's `link_error` is called once, twice, three times or never, depending on how a step ends. Here every row ends in
+exactly one completion, or exactly one undo.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+from django.test import override_settings
+from kombu import Connection
+
+from campusg.celery import app
+from campusg.servers import PrivateRabbitMQ
+from campusg.topology import COMMAND_QUEUES
+from orders import cancelling, placing
+from orders.models import Order
+from orders.placing import NewLine, NewOrder
+from sagas import engine, hints
+from sagas.models import OPEN, SagaEvent, SagaInstance
+from tests.chaos import customers, messages, oracle, troubles
+from tests.chaos.fleet import Fleet, wait_for_children
+
+pytestmark = [pytest.mark.postgres, pytest.mark.rabbitmq, pytest.mark.chaos, pytest.mark.timeout(120)]
+
+#: Hard limit of a task: the hanging step is met by it.
+TIME_LIMIT_SECONDS = "4"
+STALL_SECONDS = "2"
+STEPS_OF_EACH_KIND = ("reserve_inventory", "authorize_payment")
+UNDOS_OF_EACH_KIND = ("release_inventory", "revert_payment")
+
+IN_A_STEP = {
+    "exception before the effect": ("raise", "before"),
+    "exception after the effect": ("raise", "after"),
+    "out of memory": ("run_out_of_memory", "before"),
+    "child killed before the effect": ("kill_child", "before"),
+    "child killed after the effect": ("kill_child", "after"),
+    "child exits": ("exit", "after"),
+    "whole worker killed before the effect": ("kill_worker", "before"),
+    "whole worker killed after the effect": ("kill_worker", "after"),
+    "hard time limit before the effect": ("hang", "before"),
+    "hard time limit after the effect": ("hang", "after"),
+}
+
+
+@dataclass
+class Town:
+    """Two workers and two beats, and customers one at a time."""
+
+    fleet: Fleet
+
+    @property
+    def troubles(self) -> Path:
+        return Path(self.fleet.environment["CHAOS_TROUBLES"])
+
+    def order(self, **trouble: tuple[str, str]) -> str:
+        """Place an order with a trouble ordered for one of its steps. Answers its id."""
+        burger = NewLine(sku="burger", name="Burger", price=Decimal("12.99"), quantity=1)
+        request = placing.prepare(NewOrder(customer_id="c", lines=[burger], payment_method=customers.VISA), owner="c")
+        for step, (kind, moment) in trouble.items():
+            troubles.order_one(self.troubles, step, request.order_id, kind, moment=moment)
+        return placing.place(request).order_id
+
+    def cancel(self, order_id: str) -> None:
+        order = Order.objects.get(pk=order_id)
+        cancelling.cancel(order, reason_code="customer_request", reason="", actor="c", role="customer")
+
+    def wait_for(self, wanted: dict[str, str], *, seconds: float = 60) -> None:
+        """Until each order has its status, its saga has ended and all its events are out."""
+        self.wait_until(
+            lambda: self._statuses(wanted) == wanted and self.is_quiet(), lambda: self._statuses(wanted), seconds
+        )
+
+    def wait_until(self, is_so: Callable[[], bool], what: Callable[[], object], seconds: float = 60) -> None:
+        deadline = time.monotonic() + seconds
+        while not is_so():
+            self.fleet.restart_the_fallen()
+            assert time.monotonic() < deadline, f"{what()}\n{self.fleet.last_words()}"
+            time.sleep(0.05)
+
+    def _statuses(self, wanted: dict[str, str]) -> dict[str, str]:
+        return {str(pk): status for pk, status in Order.objects.filter(pk__in=wanted).values_list("pk", "status")}
+
+    def is_quiet(self) -> bool:
+        unsent = SagaEvent.objects.filter(published_at=None).exclude(type="")
+        return not SagaInstance.objects.filter(status__in=OPEN).exists() and not unsent.exists()
+
+
+@pytest.fixture(scope="module")
+def town(shared_fleet: Fleet) -> Iterator[Town]:
+    shared_fleet.environment = {
+        **shared_fleet.environment,
+        "CHAOS_TASK_TIME_LIMIT": TIME_LIMIT_SECONDS,
+        "CHAOS_STALL_SECONDS": STALL_SECONDS,
+        "CHAOS_RETRIES": "2",
+        "CHAOS_UNDO_RETRIES": "2",
+        "CAMPUSG_STEP_RETRIES": "2",
+    }
+    customers.stock_the_kitchen()
+    for role in ("worker", "worker", "beat", "beat"):
+        shared_fleet.start(role)
+    for worker in shared_fleet.processes["worker"]:
+        wait_for_children(worker, 2)
+    with _time_limit_in_messages():
+        yield Town(shared_fleet)
+
+
+@contextmanager
+def _time_limit_in_messages() -> Iterator[None]:
+    """A message carries its publisher's time limits, and a worker heeds those before its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        for task in app.tasks.values():
+            patch.setattr(task, "time_limit", float(TIME_LIMIT_SECONDS))
+            patch.setattr(task, "soft_time_limit", None)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def db(town: Town) -> Iterator[None]:
+    """In place of pytest-django's own: a test database, but no transaction, as other processes must see the rows."""
+    with override_settings(SAGAS=settings.SAGAS | {"STALL": timedelta(seconds=float(STALL_SECONDS))}):
+        yield
+
+
+def completions(order_id: str, step: str) -> int:
+    saga = SagaInstance.objects.get(subject=order_id)
+    done = SagaEvent.objects.filter(saga_id=saga.pk, step=step, action__in=("step_completed", "undo_completed"))
+    return done.count()
+
+
+@pytest.mark.parametrize("row", IN_A_STEP)
+def test_trouble_in_a_step(town: Town, row: str) -> None:
+    """At the same time in a local step, a call, the undo of a local step and the undo of a call."""
+    forward = {step: town.order(**{step: IN_A_STEP[row]}) for step in STEPS_OF_EACH_KIND}
+    back = {undo: town.order(**{undo: IN_A_STEP[row]}) for undo in UNDOS_OF_EACH_KIND}
+    town.wait_for(dict.fromkeys([*forward.values(), *back.values()], "CREATED"))
+    for order_id in back.values():
+        town.cancel(order_id)
+    town.wait_for(dict.fromkeys(forward.values(), "CREATED") | dict.fromkeys(back.values(), "CANCELLED"))
+
+    for step, order_id in (forward | back).items():
+        assert troubles.has_struck(town.troubles, step, order_id), f"{row} never happened in {step}"
+        assert completions(order_id, step) == 1
+    assert oracle.judge() == []
+
+
+@pytest.mark.parametrize("step", STEPS_OF_EACH_KIND)
+def test_an_exception_for_good_is_one_undo(town: Town, step: str) -> None:
+    order_id = _with_lasting_trouble(town, step)
+    town.wait_for({order_id: "FAILED"})
+    assert completions(order_id, "cancel_order") == 1
+    assert completions(order_id, step) == 0
+    assert oracle.judge() == []
+
+
+def _with_lasting_trouble(town: Town, step: str) -> str:
+    burger = NewLine(sku="burger", name="Burger", price=Decimal("12.99"), quantity=1)
+    request = placing.prepare(NewOrder(customer_id="c", lines=[burger], payment_method=customers.VISA), owner="c")
+    troubles.order_one(town.troubles, step, request.order_id, "raise", forever=True)
+    return placing.place(request).order_id
+
+
+def test_an_undo_that_fails_for_good_waits_for_a_person(town: Town) -> None:
+    order_id = _with_lasting_trouble(town, "revert_payment")
+    town.wait_for({order_id: "CREATED"})
+    town.cancel(order_id)
+    saga = SagaInstance.objects.get(subject=order_id)
+    town.wait_until(lambda: SagaInstance.objects.get(pk=saga.pk).status == "NEEDS_ATTENTION", town.is_quiet)
+    troubles.call_off(town.troubles, "revert_payment", order_id)
+    engine.retry(saga.pk, reason="The trouble is over.", actor="operator")
+    town.wait_for({order_id: "CANCELLED"})
+    assert completions(order_id, "revert_payment") == 1
+    assert oracle.judge() == []
+
+
+@pytest.mark.parametrize("row", messages.BAD_WAYS)
+def test_trouble_with_the_message(town: Town, row: str) -> None:
+    """First with the message that starts the saga, then with the one that starts the undo."""
+    with publishing(messages.BAD_WAYS[row]):
+        order_id = town.order()
+    town.wait_for({order_id: "CREATED"})
+    with publishing(messages.BAD_WAYS[row]):
+        town.cancel(order_id)
+    town.wait_for({order_id: "CANCELLED"})
+    assert completions(order_id, "confirm_order") == completions(order_id, "cancel_order") == 1
+    assert oracle.judge() == []
+    if row not in messages.DELIVERED:
+        assert rescues(order_id) >= 2, "the message did arrive, so this row showed nothing"
+
+
+def rescues(order_id: str) -> int:
+    saga = SagaInstance.objects.get(subject=order_id)
+    return SagaEvent.objects.filter(saga_id=saga.pk, action="redriven").count()
+
+
+@contextmanager
+def publishing(way: Callable[[messages.Chain], None]) -> Iterator[None]:
+    publisher = messages.BadOnce(way)
+    before = hints.set_publisher(publisher)
+    try:
+        yield
+        assert publisher.is_used
+    finally:
+        hints.set_publisher(before)
+
+
+def test_connections_closed_in_the_middle_of_steps(town: Town, rabbitmq: PrivateRabbitMQ) -> None:
+    forward = {step: town.order(**{step: ("dawdle", "after")}) for step in STEPS_OF_EACH_KIND}
+    started = [lambda step=step, o=o: troubles.has_struck(town.troubles, step, o) for step, o in forward.items()]
+    town.wait_until(lambda: all(is_so() for is_so in started), lambda: forward)
+    rabbitmq.control("close_all_connections", "Trouble was ordered.")
+    town.wait_for(dict.fromkeys(forward.values(), "CREATED"))
+    assert all(completions(order_id, step) == 1 for step, order_id in forward.items())
+    assert oracle.judge() == []
+
+
+def test_queues_purged_while_nobody_listens(town: Town, rabbitmq: PrivateRabbitMQ) -> None:
+    forward, back = town.order(), town.order()
+    town.wait_for({forward: "CREATED", back: "CREATED"})
+    for worker in list(town.fleet.processes["worker"]):
+        town.fleet.stop("worker", worker)
+    third = town.order()
+    town.cancel(back)
+    with Connection(rabbitmq.url) as connection, connection.channel() as channel:
+        purged = sum(channel.queue_purge(name) for name in COMMAND_QUEUES)
+    assert purged >= 2
+    for _ in range(2):
+        town.fleet.start("worker")
+    town.wait_for({forward: "CREATED", third: "CREATED", back: "CANCELLED"})
+    assert completions(third, "confirm_order") == completions(back, "cancel_order") == 1
+    assert oracle.judge() == []

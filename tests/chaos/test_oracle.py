@@ -1,0 +1,256 @@
+"""An oracle that sees nothing proves nothing: each kind of damage, done by hand to the rows, must be noticed."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db.models import F
+from django.utils import timezone
+
+from orders.models import MenuItem, Order, StockReservation
+from orders.placing import NewLine
+from payments.gateways.sandbox.tables import SandboxIntent
+from payments.models import EscrowTransaction, Payment
+from sagas.models import SagaEvent, SagaInstance
+from sagas.outbox import event_id
+from sagas.testing import Runner
+from tests.chaos import customers, oracle
+from tests.chaos.customers import Customers, Wish
+from timers.models import ScheduledEvent
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def ids() -> dict[str, uuid.UUID]:
+    """Three orders at rest: one that went well, one whose card was declined, one that was cancelled."""
+    customers.stock_the_kitchen()
+    burgers = [NewLine(sku="burger", name="Burger", price=Decimal("12.99"), quantity=2)]
+    fates = {"live": customers.VISA, "failed": customers.DECLINED[0], "cancelled": customers.LOSES_REPLY}
+    wishes = {fate: Wish(at=0, number=0, method=method, lines=burgers) for fate, method in fates.items()}
+    people = Customers()
+    with Runner() as runner:
+        for wish in wishes.values():
+            people.place(wish)
+        runner.run_to_end()
+        people.cancel(wishes["cancelled"])
+        runner.run_to_end()
+    SagaEvent.objects.exclude(type="").update(published_at=timezone.now())
+    return {fate: uuid.UUID(wish.order_id) for fate, wish in wishes.items()}
+
+
+def _saga(order_id: uuid.UUID) -> Any:
+    return SagaInstance.objects.filter(subject=str(order_id))
+
+
+def _events(order_id: uuid.UUID) -> Any:
+    return SagaEvent.objects.filter(saga_id=_saga(order_id).get().pk)
+
+
+def _copy(row: Any, **changes: Any) -> None:
+    row.pk = None
+    for name, value in changes.items():
+        setattr(row, name, value)
+    row.save(force_insert=True)
+
+
+def _append(order_id: uuid.UUID, like: str) -> None:
+    """One more event, numbered rightly, which says what an earlier one said."""
+    saga = _saga(order_id).get()
+    last = _events(order_id).last()
+    _copy(
+        _events(order_id).filter(action=like).last(), seq=saga.seq + 1, saga_status=last.saga_status,
+        position=last.position, epoch=last.epoch,
+    )  # fmt: skip
+    _saga(order_id).update(seq=saga.seq + 1)
+
+
+def _swap_undos(order_id: uuid.UUID) -> None:
+    first, second = _events(order_id).filter(action="undo_completed")[:2]
+    SagaEvent.objects.filter(pk=first.pk).update(step=second.step, type=second.type)
+    SagaEvent.objects.filter(pk=second.pk).update(step=first.step, type=first.type)
+
+
+def _intent(order_id: uuid.UUID) -> Any:
+    return SandboxIntent.objects.filter(metadata__order_id=str(order_id))
+
+
+def _orphan_intent(order_id: uuid.UUID) -> None:
+    _copy_intent(order_id, metadata={"order_id": str(uuid.uuid4())})
+
+
+def _copy_intent(order_id: uuid.UUID, **changes: Any) -> None:
+    intent = _intent(order_id).get()
+    intent.pk = "pi_copy"
+    for name, value in changes.items():
+        setattr(intent, name, value)
+    intent.save(force_insert=True)
+
+
+Ids = dict[str, uuid.UUID]
+#: What is done to the rows, and the rule that must then complain.
+DAMAGES: dict[str, tuple[Callable[[Ids], Any], str]] = {
+    "a saga stands still": (
+        lambda ids: _saga(ids["live"]).update(status="STARTED", wake_at=timezone.now(), finished_at=None),
+        "saga not finished",
+    ),
+    "a saga is parked": (
+        lambda ids: _saga(ids["live"]).update(
+            status="NEEDS_ATTENTION", resume_status="STARTED", error="stuck", finished_at=None
+        ),
+        "saga not finished",
+    ),
+    "a lease stays": (
+        lambda ids: _saga(ids["live"]).update(lease_token=1, lease_until=timezone.now()),
+        "lease left behind",
+    ),
+    "an event is deleted": (lambda ids: _events(ids["live"]).filter(seq=3).delete(), "history has gaps"),
+    "an event is added": (lambda ids: _copy(_events(ids["live"]).get(seq=3), seq=99), "history has gaps"),
+    "the row was changed past its history": (
+        lambda ids: _saga(ids["live"]).update(position=F("position") - 1),
+        "history differs from the row",
+    ),
+    "a saga's row is gone": (lambda ids: _saga(ids["live"]).delete(), "history without a saga"),
+    "a saga came back from the dead": (
+        lambda ids: _events(ids["failed"]).filter(action="undo_completed").update(saga_status="STARTED"),
+        "illegal transition",
+    ),
+    "the epoch went down": (
+        lambda ids: _events(ids["failed"]).filter(action="finished").update(epoch=1),
+        "epoch went down",
+    ),
+    "a step is done twice": (lambda ids: _append(ids["live"], "step_completed"), "done twice"),
+    "an undo is done twice": (lambda ids: _append(ids["failed"], "undo_completed"), "done twice"),
+    "an undo is left out": (
+        lambda ids: _events(ids["cancelled"]).filter(step="revert_payment").update(step=""),
+        "undone wrongly",
+    ),
+    "undos are not in reverse": (lambda ids: _swap_undos(ids["cancelled"]), "undone wrongly"),
+    "a finished saga was undone": (
+        lambda ids: (
+            _events(ids["live"])
+            .filter(action="step_completed", step="start_timer")
+            .update(action="undo_completed", step="cancel_timer")
+        ),
+        "completed with steps left out",
+    ),
+    "a step is skipped": (
+        lambda ids: _events(ids["live"]).filter(step="reserve_inventory").update(step="hold_escrow"),
+        "steps out of order",
+    ),
+    "an order is lost": (
+        lambda ids: Order.objects.filter(pk=ids["live"]).delete(),
+        "order lost",
+    ),
+    "an order has no saga": (
+        lambda ids: (_events(ids["live"]).delete(), _saga(ids["live"]).delete()),
+        "order without a saga",
+    ),
+    "order and saga disagree": (
+        lambda ids: Order.objects.filter(pk=ids["live"]).update(status="FAILED"),
+        "order and saga differ",
+    ),
+    "the hold of a live order is gone": (
+        lambda ids: _intent(ids["live"]).update(status="canceled"),
+        "live order without its authorization",
+    ),
+    "the hold of a live order is too small": (
+        lambda ids: _intent(ids["live"]).update(amount_capturable=1),
+        "live order without its authorization",
+    ),
+    "two holds for a live order": (lambda ids: _copy_intent(ids["live"]), "live order without its authorization"),
+    "a failed order keeps a hold": (
+        lambda ids: _intent(ids["failed"]).update(status="requires_capture"),
+        "leaked authorization",
+    ),
+    "a cancelled order keeps its hold": (
+        lambda ids: _intent(ids["cancelled"]).update(status="requires_capture"),
+        "leaked authorization",
+    ),
+    "a hold for no order": (lambda ids: _orphan_intent(ids["live"]), "leaked authorization"),
+    "one after the other": (lambda ids: _copy_intent(ids["live"], status="canceled"), "authorized twice"),
+    "we think it is voided": (
+        lambda ids: Payment.objects.filter(order_id=ids["live"]).update(status="VOIDED"),
+        "payment and provider differ",
+    ),
+    "we think it is held": (
+        lambda ids: Payment.objects.filter(order_id=ids["cancelled"]).update(status="AUTHORIZED"),
+        "payment and provider differ",
+    ),
+    "escrow of a live order is gone": (
+        lambda ids: EscrowTransaction.objects.filter(order_id=ids["live"]).delete(),
+        "live order without its escrow",
+    ),
+    "escrow of a cancelled order stays": (
+        lambda ids: EscrowTransaction.objects.filter(order_id=ids["cancelled"]).update(status="HELD"),
+        "leaked escrow",
+    ),
+    "food of a live order was given back": (
+        lambda ids: StockReservation.objects.filter(order=ids["live"]).update(status="RELEASED"),
+        "live order without its food",
+    ),
+    "food of a failed order stays": (
+        lambda ids: StockReservation.objects.filter(order=ids["failed"]).update(status="HELD"),
+        "leaked reservation",
+    ),
+    "stock does not add up": (lambda ids: MenuItem.objects.update(reserved=F("reserved") + 1), "stock does not add up"),
+    "no timer for a live order": (
+        lambda ids: ScheduledEvent.objects.filter(entity_id=str(ids["live"])).delete(),
+        "live order without its timer",
+    ),
+    "a timer for a cancelled order": (
+        lambda ids: ScheduledEvent.objects.filter(entity_id=str(ids["cancelled"])).update(status="SCHEDULED"),
+        "leaked timer",
+    ),
+    "a fact without its event": (
+        lambda ids: _events(ids["live"]).filter(step="confirm_order").update(type=""),
+        "event missing",
+    ),
+    "an event was never sent": (
+        lambda ids: _events(ids["live"]).filter(seq=1).update(published_at=None),
+        "event not published",
+    ),
+}
+
+
+def test_three_good_orders_are_no_breach(ids: Ids) -> None:
+    seen = oracle.snapshot()
+    assert oracle.judge(seen) == []
+    assert oracle.statuses(seen)[0] == {"CREATED": 1, "FAILED": 1, "CANCELLED": 1}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_damage_is_noticed(name: str, ids: Ids) -> None:
+    damage, rule = DAMAGES[name]
+    damage(ids)
+    breaches = oracle.judge()
+    assert rule in {breach.rule for breach in breaches}, [str(breach) for breach in breaches]
+
+
+def test_every_rule_has_its_damage(ids: Ids) -> None:
+    """A rule that was never seen to complain would be worth nothing."""
+    source = Path(oracle.__file__).read_text()
+    named = set(re.findall(r'yield Breach\("([^"]+)"', source))
+    assert named == {rule for _, rule in DAMAGES.values()}
+
+
+def test_lost_events_and_inversions_are_noticed(ids: Ids) -> None:
+    seen = oracle.snapshot()
+    good = [
+        oracle.Received(str(event_id(event.saga_id, event.seq)), str(event.saga_id), event.seq)
+        for events in seen.events.values()
+        for event in events
+        if event.type
+    ]
+    assert oracle.events_arrived(seen, good) == []
+    assert oracle.events_arrived(seen, [*good, good[0]]) == []  # a copy is legal
+    assert {breach.rule for breach in oracle.events_arrived(seen, good[1:])} == {"event lost"}
+    assert {breach.rule for breach in oracle.events_arrived(seen, good[::-1])} == {"events out of order"}
+    stranger = oracle.Received(str(uuid.uuid4()), str(uuid.uuid4()), 1)
+    assert {breach.rule for breach in oracle.events_arrived(seen, [*good, stranger])} == {"event of nothing committed"}

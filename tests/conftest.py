@@ -1,0 +1,73 @@
+"""What every test may rely on."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.core.cache import cache
+from pytest_django.plugin import DjangoDbBlocker
+
+from payments.testing import let_tests_empty_the_ledger
+
+#: Marks of tests that need something not every lane has.
+NEEDS = ("embedded", "postgres", "rabbitmq", "redis", "chaos")
+COUNTED = {"passed": "passed", "failed": "failed", "error": "failed", "skipped": "skipped", "deselected": "deselected"}
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> None:
+    with django_db_blocker.unblock():
+        let_tests_empty_the_ledger()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # Hashing a password well takes a third of a second, and no test is about that.
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+def _available(config: pytest.Config) -> set[str]:
+    found = set()
+    if settings.EMBEDDED and settings.IS_SQLITE:
+        found.add("embedded")
+    if not settings.IS_SQLITE:
+        found.add("postgres")
+    if settings.BROKER_URL.startswith("amqp"):
+        found.add("rabbitmq")
+    if settings.REDIS_URL:
+        found.add("redis")
+    if os.environ.get("CAMPUSG_TEST_CHAOS") == "1" or "chaos" in config.getoption("markexpr"):
+        found.add("chaos")
+    return found
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what this lane has no service for; `manage.py test` says which lane does have it."""
+    available = _available(config)
+    left_out = [item for item in items if _needs(item) - available]
+    if left_out:
+        items[:] = [item for item in items if not _needs(item) - available]
+        config.hook.pytest_deselected(items=left_out)
+
+
+def _needs(item: pytest.Item) -> set[str]:
+    return {name for name in NEEDS if item.get_closest_marker(name)}
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Leave the figures where `manage.py test` looks for them."""
+    if report := os.environ.get("CAMPUSG_TEST_REPORT"):
+        counts: dict[str, int] = dict.fromkeys(COUNTED.values(), 0)
+        for kind, name in COUNTED.items():
+            counts[name] += len(terminalreporter.stats.get(kind, []))
+        Path(report).write_text(json.dumps(counts))
+
+
+@pytest.fixture(autouse=True)
+def _fresh_cache() -> None:
+    """Throttling counts in the cache; no test should pay for another."""
+    cache.clear()

@@ -1,0 +1,42 @@
+"""While a saga looks after an order's money nobody else moves it; when the order is over nothing may be held."""
+
+from __future__ import annotations
+
+import uuid
+
+import pytest
+from django.utils import timezone
+
+from orders import payment_guards
+from orders.errors import OrderKeepsItsMoney
+from orders.models import Order, OrderStatus
+from payments import guards
+
+pytestmark = pytest.mark.django_db
+
+
+def an_order(*, status: str) -> Order:
+    ids = {"id": uuid.uuid4(), "saga_id": uuid.uuid4(), "payment_id": uuid.uuid4()}
+    money = {"food_total": 5, "delivery_fee": 0, "total_amount": 5, "currency": "USD"}
+    more = {"runner": "rita", "accept_by": timezone.now(), "owner": "ann", "customer_id": "ann", "status": status}
+    return Order.objects.create(**ids, **money, **more)
+
+
+@pytest.mark.parametrize("status", OrderStatus)
+def test_only_an_order_that_is_over_leaves_its_money_alone(status: str) -> None:
+    order = an_order(status=status)
+    if status in payment_guards.LOOKED_AFTER:
+        with pytest.raises(OrderKeepsItsMoney):
+            guards.require_free(order.pk)
+    else:
+        guards.require_free(order.pk)
+
+
+def test_payments_of_no_order_are_free() -> None:
+    guards.require_free(uuid.uuid4())
+
+
+def test_cancelled_and_failed_orders_are_told_as_dead() -> None:
+    orders = {status: an_order(status=status) for status in OrderStatus}
+    dead = guards.dead_orders([order.pk for order in Order.objects.all()])
+    assert dead == {orders[OrderStatus.CANCELLED].pk, orders[OrderStatus.FAILED].pk}

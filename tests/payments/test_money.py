@@ -1,0 +1,72 @@
+"""Exact money: parsed from text, whole cents inside, no binary float in sight."""
+
+from __future__ import annotations
+
+import ast
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from payments.money import Money, NotMoney, decimal_text
+
+ROOT = Path(__file__).resolve().parents[2]
+# Time is measured in seconds with fractions; these are the only names a float may have here.
+TIME_NAMES = ("seconds", "timeout", "deadline", "_SECONDS", "wait", "sleep")
+
+
+@given(st.integers(min_value=0, max_value=10**18 - 1))
+def test_text_and_cents_are_one_and_the_same(cents):
+    assert Money.parse(decimal_text(cents), "USD").cents == cents
+
+
+@given(st.decimals(min_value=0, max_value=10**10, places=2))
+def test_every_amount_with_two_decimals_is_taken_exactly(amount):
+    assert Money.parse(f"{amount:.2f}", "USD").cents == int(amount * 100)
+
+
+@pytest.mark.parametrize("text", ["", "-1", "+1", "1.999", "1e3", "NaN", "Infinity", "1,00", " 1", "1.", ".5", "٣"])
+def test_what_is_no_amount_is_refused(text):
+    with pytest.raises(NotMoney):
+        Money.parse(text, "USD")
+
+
+def test_currencies_do_not_mix():
+    assert str(Money(1299, "USD") + Money(1, "USD")) == "13.00"
+    assert str(Money(1, "USD") - Money(2, "USD")) == "-0.01"
+    with pytest.raises(NotMoney):
+        Money(1, "USD") + Money(1, "EUR")
+
+
+@pytest.mark.parametrize("cents", [1.0, Decimal(1), "1", True])
+def test_cents_are_whole_numbers(cents):
+    with pytest.raises(NotMoney):
+        Money(cents, "USD")
+
+
+def sources() -> list[Path]:
+    folders = (ROOT / "payments", ROOT / "orders")
+    return [path for folder in folders for path in folder.rglob("*.py") if "migrations" not in path.parts]
+
+
+def floats_in(path: Path) -> list[str]:
+    """Every float that is not time: literals, calls and annotations."""
+    text = path.read_text()
+    lines = text.splitlines()
+    found = []
+    for node in ast.walk(ast.parse(text)):
+        is_literal = isinstance(node, ast.Constant) and type(node.value) is float
+        is_name = isinstance(node, ast.Name) and node.id == "float"
+        is_model_field = isinstance(node, ast.Attribute) and node.attr == "FloatField"
+        if not (is_literal or is_name or is_model_field):
+            continue
+        line = lines[node.lineno - 1]
+        if not any(name in line for name in TIME_NAMES) and "isinstance" not in line:
+            found.append(f"{path.relative_to(ROOT)}:{node.lineno}: {line.strip()}")
+    return found
+
+
+def test_no_money_is_ever_a_float():
+    assert [place for path in sources() for place in floats_in(path)] == []

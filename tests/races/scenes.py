@@ -1,0 +1,85 @@
+"""Orders brought to the place where a race begins."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from decimal import Decimal
+
+from django.utils import timezone
+
+from orders import cancelling, placing
+from orders.models import Order
+from orders.placing import NewLine, NewOrder
+from sagas import execution
+from sagas.execution import Stale
+from sagas.hints import Hint
+from sagas.models import SagaEvent, SagaInstance
+from sagas.state import Row
+from sagas.testing import Runner
+from tests.chaos import customers, oracle
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One order and its create-order saga."""
+
+    order_id: str
+
+    @property
+    def order(self) -> Order:
+        return Order.objects.get(pk=self.order_id)
+
+    @property
+    def saga(self) -> SagaInstance:
+        return SagaInstance.objects.get(subject=self.order_id, name="create_order")
+
+    @property
+    def hint(self) -> Hint:
+        saga = self.saga
+        return Hint(saga.pk, saga.position, saga.epoch)
+
+    def count(self, action: str, step: str = "") -> int:
+        return SagaEvent.objects.filter(saga_id=self.saga.pk, action=action, step=step).count()
+
+    def cancel(self) -> str:
+        return cancelling.cancel(
+            self.order, reason_code="customer_request", reason="", actor="customer", role="customer"
+        )
+
+
+def at_position(runner: Runner, position: int, *, sku: str = "burger", quantity: int = 1) -> Scene:
+    """An order whose saga stands before the step at `position`, with nobody at work on it."""
+    price = {"burger": customers.BURGER, "special": customers.SPECIAL}[sku][2]
+    line = NewLine(sku=sku, name="Food", price=Decimal(price), quantity=quantity)
+    request = placing.prepare(NewOrder(customer_id="c", lines=[line], payment_method=customers.VISA), owner="c")
+    scene = Scene(placing.place(request).order_id)
+    while scene.saga.position < position:
+        assert runner.deliver()
+    runner.lose_messages()
+    return scene
+
+
+def created(runner: Runner) -> Scene:
+    scene = at_position(runner, 8)
+    assert scene.order.status == "CREATED"
+    return scene
+
+
+def follow(hint: Hint) -> Row | None:
+    """What a worker does with a message; None if there was nothing to do."""
+    try:
+        return execution.follow(hint, may_run=lambda _: False)
+    except Stale:
+        return None
+
+
+def settle(runner: Runner) -> list[oracle.Breach]:
+    """Let everything come to rest, then judge it all."""
+    runner.run_to_end()
+    SagaEvent.objects.filter(published_at=None).update(published_at=timezone.now())
+    return oracle.judge()
+
+
+def new_id() -> str:
+    return str(uuid.uuid4())

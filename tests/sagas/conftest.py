@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from sagas import registry
+from sagas.testing import Runner
+from tests.sagas.toy import World, toy
+
+
+@pytest.fixture(autouse=True)
+def _toy_saga() -> Iterator[None]:
+    registry.register(toy)
+    World.reset()
+    yield
+    registry.unregister(toy)
+
+
+@pytest.fixture(params=[True, False], ids=["running-ahead", "message-per-step"])
+def runner(request: pytest.FixtureRequest, transactional_db: None) -> Iterator[Runner]:
+    with Runner(run_ahead=request.param) as runner:
+        yield runner

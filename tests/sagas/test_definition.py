@@ -1,0 +1,117 @@
+"""What a definition says about itself, and what `manage.py check` finds wrong with one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypedDict
+
+import pytest
+
+from sagas import definition
+from sagas.checks import check_definition
+from sagas.definition import Retry, Saga, seconds
+from tests.sagas.toy import toy
+
+
+@dataclass(frozen=True)
+class Input:
+    order_id: str
+
+
+class Made(TypedDict):
+    cake_id: str
+
+
+def bake(*, order_id: str) -> Made:
+    return {"cake_id": order_id}
+
+
+def bin_cake(*, order_id: str, cake_id: str) -> None: ...
+
+
+def bin_oven(*, order_id: str) -> None: ...
+
+
+def eat(*, cake_id: str) -> None: ...
+
+
+def weigh(*, cake_id: int) -> None: ...
+
+
+def sing(*, song: str) -> None: ...
+
+
+def shout(words: str) -> None: ...
+
+
+def bake_again(*, order_id: str) -> Made:
+    return {"cake_id": order_id}
+
+
+def saga(**options: object) -> Saga:
+    return Saga("cake", takes=Input, **options)  # type: ignore[arg-type]
+
+
+WRONG = {
+    "sagas.E001 no steps": saga(),
+    "sagas.E001 two pivots": saga().pivot(bin_oven).pivot(bin_oven),
+    "sagas.E002 nothing offers it": saga().step(sing, compensate=bin_oven),
+    "sagas.E002 offered only later": saga().step(eat, compensate=bin_oven).step(bake, compensate=bin_oven),
+    "sagas.E003 another type": saga().step(bake, compensate=bin_oven).read(weigh),
+    "sagas.E004 its own result": saga().step(bake, compensate=bin_cake),
+    "sagas.E005 offered twice": saga().step(bake, compensate=bin_oven).step(bake_again, compensate=bin_oven),
+    "sagas.E006 positional": saga().read(shout),
+    "sagas.E007 no such step": saga(events={"fly": ("flown", None)}).read(bin_oven),
+    "sagas.E007 no such field": saga(publishes=("wings",)).read(bin_oven),
+    "sagas.W001 no way back": saga().step(bake).pivot(bin_oven),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_wrong_definition_is_named(case: str) -> None:
+    expected = case.split(maxsplit=1)[0]
+    assert expected in {problem.id for problem in check_definition(WRONG[case])}
+
+
+def test_a_right_definition_has_no_problems() -> None:
+    assert check_definition(toy) == []
+
+
+def test_a_saga_prints_itself_as_a_table() -> None:
+    lines = str(toy).splitlines()
+    assert lines[0] == "toy v1: takes ToyInput, 5 min until the pivot"
+    assert lines[6].split() == [
+        "4",
+        "tests.charge",
+        "call",
+        "tests.give_back",
+        "timeout",
+        "10",
+        "s,",
+        "3",
+        "retries",
+        "from",
+        "1",
+        "s",
+    ]
+    assert lines[7].split() == ["5", "tests.serve", "pivot", "-", "default"]
+    assert lines[8].split()[:6] == ["6", "tests.ring_bell", "then", "tests.mute_bell", "(best", "effort)"]
+
+
+def test_delays_double_and_stay_within_their_jitter() -> None:
+    retry = Retry(first=seconds(5), jitter=0.2)
+    for attempt, exact in ((1, 5), (2, 10), (3, 20)):
+        for _ in range(50):
+            assert timedelta(seconds=exact) <= retry.delay(attempt) <= timedelta(seconds=exact * 1.2)
+    assert retry.delay(500) <= retry.longest * 1.2
+
+
+def test_the_definition_needs_only_the_standard_library() -> None:
+    import subprocess
+    import sys
+
+    code = "import sys, sagas.definition; print([m for m in ('django', 'celery', 'kombu') if m in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+    assert definition.__name__ == "sagas.definition"

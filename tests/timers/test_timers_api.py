@@ -1,0 +1,171 @@
+"""The timers over HTTP: the addresses, who may use them, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.utils import timezone
+from rest_framework.test import APIClient
+
+from sagas import clock
+from tests.timers.conftest import Bell
+from timers import services, steps
+from timers.models import ScheduledEvent
+
+pytestmark = pytest.mark.django_db
+
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture(autouse=True)
+def _time_stands_still_afterwards() -> Iterator[None]:
+    with clock.moved():
+        yield
+
+
+def client(username: str, *, is_staff: bool = False) -> APIClient:
+    api = APIClient()
+    api.force_authenticate(User.objects.get_or_create(username=username, defaults={"is_staff": is_staff})[0])
+    return api
+
+
+@pytest.fixture
+def olga(db: None) -> APIClient:
+    """An operator."""
+    return client("olga", is_staff=True)
+
+
+def wish(**changes: Any) -> dict[str, Any]:
+    given = {"event_type": "test.bell", "entity_id": "e1", "scheduled_at": (timezone.now() + HOUR).isoformat()}
+    return given | changes
+
+
+def schedule(api: APIClient, **changes: Any) -> Any:
+    return api.post("/api/schedule", wish(**changes), format="json")
+
+
+@pytest.mark.parametrize("path", ["/api/schedule", "/api/schedule/", "/schedule", "/schedule/"])
+def test_an_alarm_is_set_at_every_address(olga: APIClient, bell: Bell, path: str) -> None:
+    response = olga.post(path, wish(payload={"n": 1}), format="json")
+    assert response.status_code == 201
+    event = response.json()
+    assert (event["status"], event["payload"], event["entity_id"]) == ("SCHEDULED", {"n": 1}, "e1")
+    assert olga.get(response.headers["Location"]).json() == event
+
+
+def test_an_alarm_set_over_http_rings(olga: APIClient, bell: Bell) -> None:
+    schedule(olga)
+    clock.advance(HOUR + timedelta(seconds=1))
+    assert services.fire_due() == 1
+    assert bell.rung == ["e1"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"event_type": "nobody.listens"}, "timer.unknown_event_type"),
+        ({"scheduled_at": "2020-01-01T00:00:00Z"}, "timer.in_the_past"),
+        ({"scheduled_at": "soon"}, "request.invalid"),
+        ({"scheduled_at": None}, "request.invalid"),
+        ({"entity_id": ""}, "request.invalid"),
+        ({"entity_id": "x" * 101}, "request.invalid"),
+        ({"payload": [1]}, "request.invalid"),
+        ({"payload": {"x": "y" * 9000}}, "timer.payload_too_large"),
+        ({"status": "FIRED"}, "request.invalid"),
+    ],
+    ids=str,
+)
+def test_what_cannot_ring_is_refused(olga: APIClient, bell: Bell, changes: dict[str, Any], code: str) -> None:
+    response = schedule(olga, **changes)
+    assert response.status_code == 400
+    assert response.json()["code"] == code
+    assert response.json()["advice"]
+    assert not ScheduledEvent.objects.exists()
+
+
+def test_a_number_json_has_no_word_for_is_refused(olga: APIClient, bell: Bell) -> None:
+    text = json.dumps(wish(payload={"n": 0})).replace('"n": 0', '"n": 1e400')
+    response = olga.post("/api/schedule", text, content_type="application/json")
+    assert response.status_code == 400
+    assert response.json()["code"] == "timer.payload_not_json"
+
+
+def test_a_customer_sets_no_alarms(bell: Bell) -> None:
+    assert schedule(client("alice")).status_code == 403
+    assert not ScheduledEvent.objects.exists()
+
+
+def test_events_are_filtered_by_status_in_any_case_and_repeated(olga: APIClient, bell: Bell) -> None:
+    for entity in ("e1", "e2", "e3"):
+        schedule(olga, entity_id=entity)
+    ScheduledEvent.objects.filter(entity_id="e2").mark_cancelled()
+    ScheduledEvent.objects.filter(entity_id="e3").mark_fired()
+
+    def found(query: str) -> set[str]:
+        return {event["entity_id"] for event in olga.get(f"/api/events?{query}").json()}
+
+    assert found("") == {"e1", "e2", "e3"}
+    assert found("status=scheduled") == {"e1"}
+    assert found("status=Scheduled&status=fired") == {"e1", "e3"}
+    assert found("status=cancelled,fired") == {"e2", "e3"}
+    assert found("entity_id=e2&event_type=test.bell") == {"e2"}
+    assert found("event_type=other") == set()
+    assert found("due_before=2020-01-01T00:00:00Z") == set()
+    assert found("due_after=2020-01-01T00:00:00Z") == {"e1", "e2", "e3"}
+
+
+@pytest.mark.parametrize("query", ["status=late", "due_before=soon"])
+def test_a_filter_that_is_none_is_refused(olga: APIClient, query: str) -> None:
+    response = olga.get(f"/events?{query}")
+    assert response.status_code == 400
+    assert response.json()["code"] == "request.invalid"
+
+
+@pytest.mark.parametrize("prefix", ["/api", ""])
+def test_an_event_is_cancelled_once(olga: APIClient, bell: Bell, prefix: str) -> None:
+    event_id = schedule(olga).json()["id"]
+    response = olga.post(f"{prefix}/events/{event_id}/cancel")
+    assert response.status_code == 200
+    assert response.json()["status"] == "CANCELLED"
+    again = olga.post(f"{prefix}/events/{event_id}/cancel")
+    assert again.status_code == 409
+    assert again.json()["code"] == "timer.already_settled"
+    assert again.json()["event_status"] == "CANCELLED"
+
+
+@pytest.mark.parametrize("event_id", ["nonsense", str(uuid.uuid4())])
+def test_what_is_no_event_is_not_found(olga: APIClient, event_id: str) -> None:
+    for response in (olga.get(f"/api/events/{event_id}"), olga.post(f"/api/events/{event_id}/cancel")):
+        assert response.status_code == 404
+        assert response.json()["code"] == "timer.unknown_event"
+
+
+def test_a_customer_sees_the_timers_of_their_own_orders_only(db: None) -> None:
+    mine = steps.start_timer(order_id="o1", owner="alice", saga_id="s1")["timer_id"]
+    other = steps.start_timer(order_id="o2", owner="bob", saga_id="s2")["timer_id"]
+    alice = client("alice")
+    assert [event["id"] for event in alice.get("/api/events").json()] == [mine]
+    assert alice.get(f"/api/events/{other}").status_code == 404
+    assert alice.post(f"/api/events/{other}/cancel").status_code == 404
+    assert alice.post(f"/api/events/{mine}/cancel").status_code == 403
+
+
+@pytest.mark.parametrize("path", ["/api/timers/for-cancellation", "/timers/for-cancellation/"])
+def test_expired_timers_are_shown_as_older_clients_know_them(olga: APIClient, settings: Any, path: str) -> None:
+    timer_id = steps.start_timer(order_id="o1", owner="alice", saga_id="s1")["timer_id"]
+    assert olga.get(path).json() == []
+    clock.advance(settings.ORDER_ACCEPTANCE_WINDOW + timedelta(seconds=1))
+    [shown] = olga.get(path).json()
+    assert shown.pop("ExpiresAt")
+    assert shown == {"TimerId": timer_id, "OrderId": "o1", "SagaId": "s1", "Status": "Expired"}
+
+
+def test_nobody_signed_in_sees_nothing(db: None) -> None:
+    assert APIClient().get("/api/events").status_code == 401
+    assert APIClient().post("/api/schedule", {}, format="json").status_code == 401
