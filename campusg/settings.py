@@ -270,7 +270,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = (
 # Keep the connection between tasks; `campusg.celery` drops dead ones.
 CELERY_DB_REUSE_MAX = 10**9
 CELERY_TIMEZONE = "UTC"
-CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
+CELERY_BEAT_SCHEDULER = "campusg.beat:Scheduler"
 CELERY_BEAT_SCHEDULE = {
     "sagas.sweep": {"task": "sagas.sweep", "schedule": SAGA_SWEEP_SECONDS, "options": {"expires": SAGA_SWEEP_SECONDS}},
     "sagas.relay": {
