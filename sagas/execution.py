@@ -131,16 +131,17 @@ def _run(hint: Hint, *, is_redelivered: bool) -> tuple[Row, Outcome]:
 def _match(hint: Hint, *, is_redelivered: bool) -> tuple[Row, Saga]:
     """Lock the saga and check that the hint still means it. Raises `Stale`.
 
-    A hint that is one step behind, or that the broker delivered again because its worker vanished, stands for
-    whatever the saga does next: its own step is done, but the message that should have followed may be lost.
+    A hint that is one step behind stands for the step that is due: its own is done, but the message that should have
+    followed may be lost. One that the broker delivered again, because its worker vanished, may be any number of steps
+    behind, for that worker may have run ahead, and takes over the call it may have died in.
     """
     row = store.lock(hint.saga_id)
     if row is None or not row.is_open or row.epoch != hint.epoch:
         raise Stale(f"{hint}: {'gone' if row is None else f'{row.status} epoch {row.epoch}'}")
-    if row.is_leased and not (is_redelivered and row.position == hint.position):
+    if row.is_leased and not is_redelivered:
         raise Stale(f"{hint}: being executed")
     passed = hint.position - row.position if row.is_going_back else row.position - hint.position
-    if passed != 0 and not (passed > 0 and (is_redelivered or passed == 1)):
+    if passed < 0 or (passed > 1 and not is_redelivered):
         raise Stale(f"{hint}: the saga stands at {row.position}")
     try:
         return row, registry.get(row.name, row.version)

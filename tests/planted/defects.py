@@ -62,7 +62,7 @@ DEFECTS = [
     defect(
         "a hint takes a call over that has its lease",
         model("create"),
-        edit(execution, "_match", "row.is_leased and not (is_redelivered and row.position == hint.position)", "False"),
+        edit(execution, "_match", "row.is_leased and not is_redelivered", "False"),
     ),
     defect(
         "the sweep does not wait for a lease",

@@ -9,7 +9,7 @@ import pytest
 from django.contrib.auth.models import Group
 from django.db import OperationalError, transaction
 
-from sagas import engine, recovery
+from sagas import engine, execution, recovery
 from sagas.errors import AlreadyCancelling, CannotCancel, CannotRetry, UnknownSaga, WrongResult
 from sagas.models import SagaEvent, SagaInstance, Status
 from sagas.state import Row
@@ -373,6 +373,18 @@ def test_a_dead_worker_is_replaced_at_once_when_link_error_tells(runner: Runner)
     driven = recovery.decide(row.id, 1)
     assert driven is not None
     assert (driven.lease_token, driven.drives) == (None, 1)
+
+
+def test_a_message_delivered_again_takes_over_the_call_its_worker_died_in_while_running_ahead(runner: Runner) -> None:
+    World.troubles["charge before"] = [Crash()]
+    row = Started().start()
+    _, unacknowledged = runner.chains[0][0]
+    with pytest.raises(Crash):
+        runner.run()
+    execution.follow(unacknowledged, may_run=lambda _: True, is_redelivered=True)
+    assert saga_of(row).status == Status.COMPLETED
+    assert history(row.id).count("step_claimed charge") == 2
+    assert list(World.charges.values()) == ["live"]
 
 
 def test_a_saga_past_its_deadline_goes_back(runner: Runner) -> None:
