@@ -7,6 +7,7 @@ campusg.E004  SQLite together with a real broker
 campusg.E005  a real broker without Stripe, and the sandbox was not asked for
 campusg.E006  the money settings cannot be read
 campusg.E007  psycopg 3 is installed and would silently replace psycopg2
+campusg.E008  stock is kept for a shorter time than an order's saga may take
 campusg.W001  DEBUG outside of embedded mode
 campusg.W002  the sweep of sagas comes less often than every minute
 """
@@ -34,11 +35,19 @@ def check_settings(**_: Any) -> list[CheckMessage]:
 
 
 def _check_times() -> Iterator[CheckMessage]:
+    from orders import inventory  # models are not loaded when this module is
+
     if settings.ORDER_ACCEPTANCE_WINDOW < settings.SAGA_DEADLINE:
         yield Error(
             "The acceptance window is shorter than the saga deadline.",
             hint="Raise CAMPUSG_ACCEPTANCE_WINDOW_SECONDS or lower CAMPUSG_SAGA_DEADLINE_SECONDS.",
             id="campusg.E001",
+        )
+    if settings.SAGA_DEADLINE >= inventory.RESERVATION_WINDOW:
+        yield Error(
+            f"Stock is kept for {inventory.RESERVATION_WINDOW}, and the saga deadline is not shorter.",
+            hint="Lower CAMPUSG_SAGA_DEADLINE_SECONDS; an order would lose its food while it is still being paid.",
+            id="campusg.E008",
         )
     for name in REQUIRED_BEAT_ENTRIES:
         if name not in settings.CELERY_BEAT_SCHEDULE:

@@ -21,8 +21,9 @@ logger = logging.getLogger(__name__)
 
 CONTENT_TYPE = "application/problem+json"
 TYPE_PREFIX = "https://campusg.example/problems/"
-#: What a client should wait before it tries again while the database is away.
-DATABASE_RETRY_AFTER_SECONDS = 5
+SERVICE_UNAVAILABLE = 503
+#: What a client should wait before it tries again while the database or the payment provider is away.
+RETRY_AFTER_SECONDS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,8 @@ def handler(error: Exception, context: Mapping[str, Any]) -> Response | None:
 def document_for(error: Exception) -> Document | None:
     """The problem document of an exception, or None if it is not one a caller should learn about."""
     if isinstance(error, Problem):
-        return Document(error.status, error.code, error.title, error.advice, error.detail, error.extra)
+        headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if error.status == SERVICE_UNAVAILABLE else {}
+        return Document(error.status, error.code, error.title, error.advice, error.detail, error.extra, headers)
     if isinstance(error, OperationalError | InterfaceError):
         logger.error("The database does not answer", extra={"action": "database_unavailable", "error": str(error)})
         return _database_unavailable()
@@ -162,7 +164,7 @@ def _database_unavailable() -> Document:
         code="database.unavailable",
         title="The service cannot reach its database",
         advice="Send the same request again after `Retry-After` seconds, with the same `Idempotency-Key`.",
-        headers={"Retry-After": str(DATABASE_RETRY_AFTER_SECONDS)},
+        headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
     )
 
 

@@ -51,6 +51,7 @@ def test_the_embedded_setup_is_silent(settings) -> None:
         ({"DELIVERY_FEE": "0.005"}, "campusg.E006"),
         ({"DELIVERY_FEE": "-1"}, "campusg.E006"),
         ({"CURRENCY": "dollars"}, "campusg.E006"),
+        ({"SAGA_DEADLINE": timedelta(minutes=15)}, "campusg.E008"),
         ({"DEBUG": True}, "campusg.W001"),
         ({"SAGA_SWEEP_SECONDS": 120.0}, "campusg.W002"),
     ],

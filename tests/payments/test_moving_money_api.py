@@ -100,7 +100,8 @@ def test_a_declined_card_is_a_402_that_names_the_reason(operator):
 def test_a_provider_that_does_not_answer_is_a_503_and_the_same_request_works_later(operator):
     body = {"order_id": str(uuid.uuid4()), "customer_id": "alice", "amount": "1.00"}
     order_trouble("timeout_after", "confirm_intent")
-    assert code_of(operator.post("/api/payments/authorize", body, format="json"))[0] == 503
+    answer = operator.post("/api/payments/authorize", body, format="json")
+    assert (code_of(answer)[0], answer["Retry-After"]) == (503, "5")
     assert operator.post("/api/payments/authorize", body, format="json").status_code == 201
 
 
