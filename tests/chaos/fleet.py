@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -26,14 +27,21 @@ COMMANDS = {
 
 @dataclass
 class Fleet:
-    """Processes under one environment. Whatever happens, none of them outlives the block."""
+    """Processes under one environment. Whatever happens, none of them outlives the block.
+
+    Several threads may start and kill at once. A process that is started again gets the environment of that moment.
+    """
 
     environment: Mapping[str, str]
     folder: Path
+    commands: Mapping[str, list[str]] = field(default_factory=lambda: COMMANDS)
     processes: dict[str, list[subprocess.Popen[bytes]]] = field(default_factory=dict)
     kills: Counter[str] = field(default_factory=Counter)
     logs: dict[int, Path] = field(default_factory=dict)
     _started: int = 0
+    _own_commands: dict[int, list[str] | None] = field(default_factory=dict)
+    _leaving: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    _lock: threading.RLock = field(default_factory=threading.RLock)
 
     def __enter__(self) -> Self:
         return self
@@ -41,59 +49,89 @@ class Fleet:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for role in list(self.processes):
-            for process in self.processes[role]:
+        with self._lock:
+            for process in [*self._leaving, *(one for processes in self.processes.values() for one in processes)]:
                 kill_group(process)
 
     def start(self, role: str, command: list[str] | None = None, **more: str) -> subprocess.Popen[bytes]:
         """Start one process of this role; its words go to a file of its own."""
-        self._started += 1
-        log = self.folder / f"{role}-{self._started}.log"
-        arguments = command or COMMANDS[role]
-        if role == "worker":
-            arguments = [*arguments, "-n", f"w{self._started}-{os.getpid()}@localhost"]
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                arguments, cwd=ROOT, env={**os.environ, **self.environment, **more}, start_new_session=True,
-                stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
-            )  # fmt: skip
-        self.logs[process.pid] = log
-        self.processes.setdefault(role, []).append(process)
+        with self._lock:
+            self._started += 1
+            log = self.folder / f"{role}-{self._started}.log"
+            arguments = command or self.commands[role]
+            if role == "worker":
+                arguments = [*arguments, "-n", f"w{self._started}-{os.getpid()}@localhost"]
+            with log.open("wb") as output:
+                process = subprocess.Popen(
+                    arguments, cwd=ROOT, env={**os.environ, **self.environment, **more}, start_new_session=True,
+                    stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+                )  # fmt: skip
+            self.logs[process.pid] = log
+            self._own_commands[process.pid] = command
+            self.processes.setdefault(role, []).append(process)
         return process
 
     def replace(self, role: str, process: subprocess.Popen[bytes]) -> None:
         """Kill -9 a process with all its children and start another in its place."""
-        self.kills[role] += 1
-        kill_group(process)
-        self.processes[role].remove(process)
-        self.start(role)
+        with self._lock:
+            self.kills[role] += 1
+            self.stop(role, process)
+            self.start(role, self._own_commands[process.pid])
 
     def stop(self, role: str, process: subprocess.Popen[bytes]) -> None:
         """Kill -9 a process with all its children; nothing comes in its place."""
-        kill_group(process)
-        self.processes[role].remove(process)
+        with self._lock:
+            kill_group(process)
+            self.processes[role].remove(process)
 
-    def kill_any(self, role: str, chance: random.Random) -> None:
-        self.replace(role, chance.choice(self.processes[role]))
+    def retire(self, role: str, process: subprocess.Popen[bytes], *, seconds: float) -> bool:
+        """SIGTERM, as a deploy does, and wait until it has ended; False if it had to be killed after all."""
+        with self._lock:
+            if process not in self.processes[role]:
+                return True  # something else ended it meanwhile
+            self.processes[role].remove(process)
+            self._leaving.append(process)
+        process.terminate()
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        finally:
+            kill_group(process)  # and whatever it may have left behind
+        return True
+
+    def renew(self, role: str, process: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
+        """Start what this process was again, beside it."""
+        return self.start(role, self._own_commands[process.pid])
+
+    def kill_any(self, role: str, chance: random.Random) -> bool:
+        """Kill -9 one whole process and start it again; False if none is up."""
+        with self._lock:
+            if not self.processes.get(role):
+                return False
+            self.replace(role, chance.choice(self.processes[role]))
+            return True
 
     def kill_any_child(self, chance: random.Random) -> bool:
         """Kill -9 one prefork child of some worker; False if none is up yet."""
-        children = [child for worker in self.processes["worker"] for child in children_of(worker.pid)]
-        if not children:
-            return False
-        with suppress(ProcessLookupError):
-            os.kill(chance.choice(children), signal.SIGKILL)
-        self.kills["child"] += 1
-        return True
+        with self._lock:
+            children = [child for worker in self.processes["worker"] for child in children_of(worker.pid)]
+            if not children:
+                return False
+            with suppress(ProcessLookupError):
+                os.kill(chance.choice(children), signal.SIGKILL)
+            self.kills["child"] += 1
+            return True
 
     def restart_the_fallen(self) -> list[str]:
         """Start again what ended by itself, as a supervisor would; answers what that was."""
         fallen = []
-        for role, processes in self.processes.items():
-            for process in [process for process in processes if process.poll() is not None]:
-                processes.remove(process)
-                fallen.append(f"{role} exited with {process.returncode}: {self._words_of(process)}")
-                self.start(role, None if role in COMMANDS else list(process.args))
+        with self._lock:
+            for role, processes in self.processes.items():
+                for process in [process for process in processes if process.poll() is not None]:
+                    processes.remove(process)
+                    fallen.append(f"{role} exited with {process.returncode}: {self._words_of(process)}")
+                    self.start(role, self._own_commands[process.pid])
         return fallen
 
     def _words_of(self, process: subprocess.Popen[bytes]) -> str:

@@ -8,29 +8,36 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
-from orders.models import MenuItem, Order, OrderLine, StockReservation
-from payments.gateways.sandbox.tables import SandboxIntent
-from payments.models import EscrowTransaction, Payment
+from orders.models import OrderStatus
 from sagas import registry
 from sagas.definition import Saga, Step
-from sagas.models import Action, SagaEvent, SagaInstance, Status
+from sagas.models import Action, Status
 from sagas.outbox import event_id
-from timers.models import ScheduledEvent
+from tests.chaos import books
+from tests.chaos.snapshot import Breach, Fact, Snapshot, snapshot
+
+__all__ = ["Breach", "Received", "Snapshot", "events_arrived", "judge", "snapshot", "statuses"]
 
 LIVE_ORDER = ("CREATED",)
+#: Orders whose food waits in the kitchen.
+COOKING_ORDER = ("CREATED", "ACCEPTED")
 ENDED_ORDER = ("CANCELLED", "FAILED")
+PAID_ORDER = ("ACCEPTED", "COMPLETED")
+FINAL_ORDER = (*ENDED_ORDER, *LIVE_ORDER, *PAID_ORDER)
 FINISHED = ("COMPLETED", "COMPENSATED", "CANCELLED", "FAILED")
 GOING_BACK = ("COMPENSATING", "CANCELLING")
-#: The order a finished create-order saga leaves behind.
+#: The order a finished saga leaves behind, by the saga's name and status. A refund ends what others completed.
 ORDER_AFTER = {
-    "COMPLETED": {"CREATED", "ACCEPTED", "COMPLETED"},
-    "COMPENSATED": {"FAILED"},
-    "CANCELLED": {"CANCELLED"},
-    "FAILED": {"FAILED"},
+    ("create_order", "COMPLETED"): {"CREATED", "ACCEPTED", "COMPLETED"},
+    ("create_order", "COMPENSATED"): {"FAILED"},
+    ("create_order", "CANCELLED"): {"CANCELLED"},
+    ("create_order", "FAILED"): {"FAILED"},
+    ("accept_order", "COMPLETED"): {"ACCEPTED", "COMPLETED"},
+    ("complete_order", "COMPLETED"): {"COMPLETED"},
+    ("refund_order", "COMPLETED"): {"CANCELLED"},
 }
 #: What a saga's status may change to; staying is always allowed.
 ARROWS = {
@@ -43,56 +50,6 @@ ARROWS = {
     "CANCELLED": set(),
     "FAILED": set(),
 }
-
-
-@dataclass(frozen=True)
-class Breach:
-    """One thing that must never be."""
-
-    rule: str
-    subject: str
-    detail: str
-
-    def __str__(self) -> str:
-        return f"{self.rule}: {self.subject}: {self.detail}"
-
-
-@dataclass
-class Snapshot:
-    """All rows, read once."""
-
-    sagas: list[SagaInstance]
-    events: Mapping[uuid.UUID, list[SagaEvent]]
-    orders: Mapping[uuid.UUID, Order]
-    lines: Mapping[uuid.UUID, list[OrderLine]]
-    intents: Mapping[str, list[SandboxIntent]]
-    payments: Mapping[uuid.UUID, list[Payment]]
-    escrow: Mapping[uuid.UUID, list[EscrowTransaction]]
-    reservations: Mapping[uuid.UUID, list[StockReservation]]
-    timers: Mapping[str, list[ScheduledEvent]]
-    items: list[MenuItem] = field(default_factory=list)
-
-
-def snapshot() -> Snapshot:
-    return Snapshot(
-        sagas=list(SagaInstance.objects.all()),
-        events=_grouped(SagaEvent.objects.order_by("saga_id", "seq"), lambda event: event.saga_id),
-        orders={order.pk: order for order in Order.objects.all()},
-        lines=_grouped(OrderLine.objects.all(), lambda line: line.order_id),
-        intents=_grouped(SandboxIntent.objects.all(), lambda intent: intent.metadata.get("order_id", "")),
-        payments=_grouped(Payment.objects.all(), lambda payment: payment.order_id),
-        escrow=_grouped(EscrowTransaction.objects.filter(type="HOLD"), lambda hold: hold.order_id),
-        reservations=_grouped(StockReservation.objects.all(), lambda reservation: reservation.order_id),
-        timers=_grouped(ScheduledEvent.objects.all(), lambda timer: timer.entity_id),
-        items=list(MenuItem.objects.all()),
-    )
-
-
-def _grouped(rows: Iterable[Any], key: Callable[[Any], Any]) -> dict[Any, list[Any]]:
-    groups: dict[Any, list[Any]] = defaultdict(list)
-    for row in rows:
-        groups[key(row)].append(row)
-    return groups
 
 
 def judge(seen: Snapshot | None = None) -> list[Breach]:
@@ -164,14 +121,14 @@ def steps_are_done_in_order_and_undone_in_reverse(seen: Snapshot) -> Iterator[Br
             yield Breach("undone wrongly", str(saga.pk), f"{undone} instead of {expected}")
 
 
-def _is_undo_over(event: SagaEvent, definition: Saga) -> bool:
+def _is_undo_over(event: Fact, definition: Saga) -> bool:
     """Undone, or given up where giving up is allowed."""
     best_effort = {s.compensation.name for s in definition.steps if s.compensation and s.compensation.is_best_effort}
     is_let_go = event.action == Action.UNDO_FAILED and event.step in best_effort
     return event.action == Action.UNDO_COMPLETED or is_let_go
 
 
-def _undos(definition: Saga, events: list[SagaEvent], done: int) -> list[str]:
+def _undos(definition: Saga, events: list[Fact], done: int) -> list[str]:
     """The compensations, last first, of every step that completed or may have had its effect."""
     last = done - 1
     if done < len(definition.steps) and _may_have_run(definition.steps[done], events):
@@ -179,84 +136,75 @@ def _undos(definition: Saga, events: list[SagaEvent], done: int) -> list[str]:
     return [step.compensation.name for step in definition.steps[last::-1] if step.compensation] if last >= 0 else []
 
 
-def _may_have_run(step: Step, events: list[SagaEvent]) -> bool:
+def _may_have_run(step: Step, events: list[Fact]) -> bool:
     """A call was claimed, and it was not refused at its very first try."""
     of_step = [event for event in events if event.step == step.name]
     is_claimed = any(event.action == Action.STEP_CLAIMED for event in of_step)
     return is_claimed and not any(_is_certain_refusal(event) for event in of_step)
 
 
-def _is_certain_refusal(event: SagaEvent) -> bool:
+def _is_certain_refusal(event: Fact) -> bool:
     return event.action == Action.STEP_FAILED and event.attempt == 1
 
 
 # -- orders and what they hold --------------------------------------------------------------------------------------
 def order_and_saga_agree(seen: Snapshot) -> Iterator[Breach]:
+    refunded = {saga.subject for saga in seen.sagas if (saga.name, saga.status) == ("refund_order", "COMPLETED")}
     for saga in seen.sagas:
-        if saga.name != "create_order" or saga.status not in ORDER_AFTER:
+        wanted = ORDER_AFTER.get((saga.name, saga.status))
+        if wanted is None:
             continue
+        if saga.status == "COMPLETED" and saga.subject in refunded:
+            wanted = {"CANCELLED"}
         order = seen.orders.get(uuid.UUID(saga.subject))
         if order is None:
             yield Breach("order lost", saga.subject, f"its saga {saga.pk} is {saga.status}")
-        elif order.status not in ORDER_AFTER[saga.status]:
-            yield Breach("order and saga differ", saga.subject, f"{order.status}, saga {saga.status}")
-    started = {uuid.UUID(saga.subject) for saga in seen.sagas}
+        elif order.status not in wanted:
+            yield Breach("order and saga differ", saga.subject, f"{order.status}, {saga.name} {saga.status}")
+    started = {uuid.UUID(saga.subject) for saga in seen.sagas if saga.name == "create_order"}
     for order_id in seen.orders.keys() - started:
         yield Breach("order without a saga", str(order_id), seen.orders[order_id].status)
 
 
-def a_live_order_has_one_authorization(seen: Snapshot) -> Iterator[Breach]:
+def every_order_has_come_to_rest(seen: Snapshot) -> Iterator[Breach]:
+    """A saga that ended may not leave its order half way."""
     for order in seen.orders.values():
-        intents = seen.intents.get(str(order.pk), [])
-        live = [intent.amount_capturable for intent in intents if intent.status == "requires_capture"]
-        total = int(order.total_amount * 100)
-        if order.status in LIVE_ORDER and live != [total]:
-            yield Breach("live order without its authorization", str(order.pk), f"{live} held, {total} wanted")
-        if order.status in ENDED_ORDER and live:
-            yield Breach("leaked authorization", str(order.pk), f"{order.status}, {live} held")
-        ever = sum(intent.authorizations for intent in intents)
-        if ever > 1:
-            yield Breach("authorized twice", str(order.pk), f"{ever} authorizations ever")
-    for order_id in seen.intents.keys() - {str(pk) for pk in seen.orders}:
-        live = [intent.id for intent in seen.intents[order_id] if intent.status == "requires_capture"]
-        if live:
-            yield Breach("leaked authorization", order_id, f"no such order, {live} held")
+        if order.status not in FINAL_ORDER:
+            yield Breach("order not at rest", str(order.pk), order.status)
 
 
-def payment_and_provider_agree(seen: Snapshot) -> Iterator[Breach]:
-    for payments in seen.payments.values():
-        for payment in payments:
-            intents = seen.intents.get(str(payment.order_id), [])
-            is_live = any(i.status == "requires_capture" and i.id == payment.intent_id for i in intents)
-            if is_live != (payment.status == "AUTHORIZED"):
-                shown = [f"{intent.id} {intent.status}" for intent in intents]
-                yield Breach("payment and provider differ", str(payment.pk), f"{payment.status}, provider {shown}")
-
-
-def escrow_is_held_for_live_orders_only(seen: Snapshot) -> Iterator[Breach]:
+def one_saga_wins_an_order(seen: Snapshot) -> Iterator[Breach]:
+    """One acceptance, one delivery and one refund at most; and the paid order has those that made it what it is."""
+    won: dict[str, Counter[str]] = defaultdict(Counter)
+    for saga in seen.sagas:
+        won[saga.subject][saga.name] += saga.status == "COMPLETED"
     for order in seen.orders.values():
-        held = [hold.amount_cents for hold in seen.escrow.get(order.pk, []) if hold.status == "HELD"]
-        total = int(order.total_amount * 100)
-        if order.status in LIVE_ORDER and held != [total]:
-            yield Breach("live order without its escrow", str(order.pk), f"{held} held, {total} wanted")
-        if order.status in ENDED_ORDER and held:
-            yield Breach("leaked escrow", str(order.pk), f"{order.status}, {held} held")
+        count = won[str(order.pk)]
+        for name in ("accept_order", "complete_order", "refund_order"):
+            if count[name] > 1:
+                yield Breach("won twice", str(order.pk), f"{name} completed {count[name]} times")
+        needed = {"ACCEPTED": ["accept_order"], "COMPLETED": ["accept_order", "complete_order"]}
+        for name in needed.get(order.status, []):
+            if not count[name]:
+                yield Breach("won by nobody", str(order.pk), f"{order.status} without a completed {name}")
 
 
-def food_is_reserved_for_live_orders_only(seen: Snapshot) -> Iterator[Breach]:
+def food_is_where_it_belongs(seen: Snapshot) -> Iterator[Breach]:
     for order in seen.orders.values():
-        reservations = seen.reservations.get(order.pk, [])
-        held: Counter[str] = Counter()
-        for reservation in reservations:
-            held[reservation.item_id] += reservation.quantity if reservation.status == "HELD" else 0
+        reserved = {"HELD": Counter[str](), "CONSUMED": Counter[str](), "RELEASED": Counter[str]()}
+        for reservation in seen.reservations.get(order.pk, []):
+            reserved[reservation.status][reservation.item_id] += reservation.quantity
         wanted: Counter[str] = Counter()
         for line in seen.lines.get(order.pk, []):
             if line.sku is not None:
                 wanted[line.sku] += line.quantity
-        if order.status in LIVE_ORDER and +held != wanted:
-            yield Breach("live order without its food", str(order.pk), f"{dict(+held)} held, {dict(wanted)} wanted")
-        if order.status in ENDED_ORDER and +held:
-            yield Breach("leaked reservation", str(order.pk), f"{order.status}, {dict(+held)} held")
+        held, eaten = +reserved["HELD"], +reserved["CONSUMED"]
+        if order.status in COOKING_ORDER and held != wanted:
+            yield Breach("live order without its food", str(order.pk), f"{dict(held)} held, {dict(wanted)} wanted")
+        if order.status == OrderStatus.COMPLETED and eaten != wanted:
+            yield Breach("food not handed over", str(order.pk), f"{dict(eaten)} consumed, {dict(wanted)} wanted")
+        if order.status not in COOKING_ORDER and held:
+            yield Breach("leaked reservation", str(order.pk), f"{order.status}, {dict(held)} held")
 
 
 def stock_adds_up(seen: Snapshot) -> Iterator[Breach]:
@@ -269,12 +217,12 @@ def stock_adds_up(seen: Snapshot) -> Iterator[Breach]:
             yield Breach("stock does not add up", item.pk, f"{item.reserved} reserved, {promised[item.pk]} promised")
 
 
-def a_live_order_has_one_timer(seen: Snapshot) -> Iterator[Breach]:
+def a_waiting_order_has_one_timer(seen: Snapshot) -> Iterator[Breach]:
     for order in seen.orders.values():
         timers = [timer for timer in seen.timers.get(str(order.pk), []) if timer.status in ("SCHEDULED", "EXPIRED")]
         if order.status in LIVE_ORDER and len(timers) != 1:
             yield Breach("live order without its timer", str(order.pk), f"{len(timers)} timers")
-        if order.status in ENDED_ORDER and timers:
+        if order.status not in LIVE_ORDER and timers:
             yield Breach("leaked timer", str(order.pk), f"{order.status}, {len(timers)} timers")
 
 
@@ -300,14 +248,28 @@ RULES: tuple[Callable[[Snapshot], Iterator[Breach]], ...] = (
     no_step_completes_twice,
     steps_are_done_in_order_and_undone_in_reverse,
     order_and_saga_agree,
-    a_live_order_has_one_authorization,
-    payment_and_provider_agree,
-    escrow_is_held_for_live_orders_only,
-    food_is_reserved_for_live_orders_only,
+    every_order_has_come_to_rest,
+    one_saga_wins_an_order,
+    food_is_where_it_belongs,
     stock_adds_up,
-    a_live_order_has_one_timer,
+    a_waiting_order_has_one_timer,
     every_fact_has_its_event,
+    *books.RULES,
 )
+
+
+#: Facts of one order, from whatever saga: each can only be known after those before it.
+LIFE = {
+    fact: age
+    for age, fact in enumerate(
+        (
+            "order.created", "inventory.reserved", "payment.authorized", "order.status_updated",
+            "order.acceptance_claimed", "payment.captured", "order.accepted", "order.completed",
+            "order.refund_started",
+        ),
+        start=1,
+    )
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -320,7 +282,8 @@ class Received:
 
 
 def events_arrived(seen: Snapshot, received: list[Received]) -> list[Breach]:
-    """Every committed event arrived, none that was not committed, first seen in order per saga. Copies are legal."""
+    """Every committed event arrived, none that was not committed, first seen in order per saga and in the order of
+    an order's life. Copies are legal."""
     sent = {
         str(event_id(event.saga_id, event.seq)): event
         for events in seen.events.values()
@@ -330,18 +293,23 @@ def events_arrived(seen: Snapshot, received: list[Received]) -> list[Breach]:
     ids = {event.id for event in received}
     breaches = [Breach("event lost", str(sent[i].saga_id), f"#{sent[i].seq} {sent[i].type}") for i in sent.keys() - ids]
     breaches += [Breach("event of nothing committed", i, "") for i in ids - sent.keys()]
-    newest: dict[str, int] = {}
-    known: set[str] = set()
+    first_seen: dict[str, Received] = {}
     for event in received:
-        if event.id in known:
-            continue
-        known.add(event.id)
-        if event.sequence < newest.get(event.saga_id, 0):
-            breaches.append(
-                Breach("events out of order", event.saga_id, f"#{event.sequence} after #{newest[event.saga_id]}")
-            )
-        newest[event.saga_id] = max(event.sequence, newest.get(event.saga_id, 0))
+        first_seen.setdefault(event.id, event)
+    in_order = [event for event in first_seen.values() if event.id in sent]
+    subjects = {str(saga.pk): saga.subject for saga in seen.sagas}
+    lives = ((subjects.get(event.saga_id, ""), LIFE.get(sent[event.id].type)) for event in in_order)
+    breaches += _inversions((event.saga_id, event.sequence) for event in in_order)
+    breaches += _inversions((order_id, age) for order_id, age in lives if order_id and age is not None)
     return breaches
+
+
+def _inversions(numbered: Iterable[tuple[str, int]]) -> Iterator[Breach]:
+    newest: dict[str, int] = {}
+    for subject, number in numbered:
+        if number < newest.get(subject, 0):
+            yield Breach("events out of order", subject, f"#{number} after #{newest[subject]}")
+        newest[subject] = max(number, newest.get(subject, 0))
 
 
 def statuses(seen: Snapshot) -> tuple[Counter[str], Counter[str]]:
