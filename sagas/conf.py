@@ -33,6 +33,8 @@ class Options:
     run_ahead_budget: timedelta = timedelta(seconds=40)
     sweep_batch_size: int = 200
     relay_batch_size: int = 500
+    #: An unpublished event older than this is warned of, and makes `/readyz` say degraded.
+    backlog_patience: timedelta = timedelta(seconds=60)
     #: The topic exchange events are published to; empty turns publishing off.
     event_exchange: str = "campusg.events"
 

@@ -134,8 +134,8 @@ class SagaEvent(models.Model):
     """One fact about a saga: its history, its audit trail and its outbox in one append-only table.
 
     `seq` numbers a saga's events without gaps. `type` names the event published to others (`order.created`); facts
-    that concern only the engine have none. `saga_status` and `position` are the saga's after the event, so that
-    folding the events gives the row.
+    that concern only the engine have none. `subject_sequence` numbers the published events of a subject over all its
+    sagas. `saga_status` and `position` are the saga's after the event, so that folding the events gives the row.
     """
 
     saga_id = models.UUIDField()
@@ -152,6 +152,7 @@ class SagaEvent(models.Model):
     position = models.SmallIntegerField()
     saga_status = models.CharField(max_length=16, choices=Status.choices)
     created_at = models.DateTimeField()
+    subject_sequence = models.PositiveIntegerField(null=True, blank=True, help_text="Given by the relay.")
     published_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:

@@ -46,6 +46,25 @@ _EVENT_INSERT_INTO = f"INSERT INTO sagas_sagaevent ({', '.join(_EVENT_COLUMNS)})
 _EVENT_INSERT = f"{_EVENT_INSERT_INTO} VALUES "
 _EVENT_VALUES = f"({', '.join(['%s'] * len(_EVENT_COLUMNS))})"
 
+#: Numbers new events of each subject on from the subject's last, in the order of their rows.
+_NUMBER_EVENTS = """
+    WITH fresh AS (
+        SELECT event.id, saga.subject
+        FROM sagas_sagaevent AS event JOIN sagas_sagainstance AS saga ON saga.id = event.saga_id
+        WHERE event.published_at IS NULL AND event.type <> '' AND event.subject_sequence IS NULL
+        ORDER BY event.id LIMIT %s
+    ), last AS (
+        SELECT saga.subject, MAX(event.subject_sequence) AS number
+        FROM sagas_sagainstance AS saga JOIN sagas_sagaevent AS event ON event.saga_id = saga.id
+        WHERE saga.subject IN (SELECT subject FROM fresh) GROUP BY saga.subject
+    ), numbered AS (
+        SELECT fresh.id, COALESCE(last.number, 0)
+            + ROW_NUMBER() OVER (PARTITION BY fresh.subject ORDER BY fresh.id) AS number
+        FROM fresh JOIN last ON last.subject = fresh.subject
+    )
+    UPDATE sagas_sagaevent SET subject_sequence = numbered.number FROM numbered
+    WHERE sagas_sagaevent.id = numbered.id
+"""
 #: In a subquery a placeholder has no column to take its type from.
 _EVENT_VALUES_TYPED = f"({', '.join('%s::jsonb' if name == 'payload' else '%s' for name in _EVENT_COLUMNS)})"
 
@@ -108,6 +127,15 @@ def try_lock(key: int) -> bool:
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [key])
         return bool(cursor.fetchone()[0])
+
+
+def number_events(limit: int) -> None:
+    """Give up to `limit` events that were never published their number in the order of publishing of their subject.
+
+    The caller holds the relay's lock, so that no number is given twice.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_NUMBER_EVENTS, [limit])
 
 
 def insert(row: Row) -> bool:

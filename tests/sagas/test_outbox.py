@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import uuid
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from datetime import timedelta
 
 import pytest
 from celery import current_app
+from django.conf import settings
+from django.core.management import call_command
+from django.test import override_settings
 from kombu import Connection, Exchange, Queue
+from kombu.exceptions import OperationalError
 
-from sagas import outbox
-from sagas.models import SagaEvent
+from sagas import outbox, publishing, store
+from sagas.models import SagaEvent, SagaInstance
+from sagas.publishing import Message, Publisher
 from sagas.testing import Runner
 from tests.sagas.toy import SoldOut, Started, World
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+Inbox = Callable[[], list[dict]]
+NO_BROKER = "amqp://guest:guest@127.0.0.1:1//"
+
+
+@pytest.fixture(autouse=True)
+def _fresh_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox, "_resting", {})
+    monkeypatch.setattr(outbox, "_warned_at", float("-inf"))
 
 
 @pytest.fixture
@@ -24,13 +42,22 @@ def engine_runner(transactional_db: None) -> Iterator[Runner]:
 
 
 @pytest.fixture
-def inbox(transactional_db: None) -> Iterator[list[dict]]:
+def exchange(transactional_db: None) -> Iterator[str]:
+    """An exchange of this test's own."""
+    name = f"test-{uuid.uuid4().hex}"
+    with override_settings(SAGAS=settings.SAGAS | {"EVENT_EXCHANGE": name}):
+        yield name
+    # The in-process broker can only delete what was declared.
+    with Connection(current_app.conf.broker_url) as connection, contextlib.suppress(KeyError):
+        Exchange(name, channel=connection.default_channel).delete()
+
+
+@pytest.fixture
+def inbox(exchange: str) -> Iterator[Inbox]:
     """A queue of our own on the exchange, and what arrived in it."""
-    exchange = Exchange("campusg.events", type="topic", durable=True)
     received: list[dict] = []
     with Connection(current_app.conf.broker_url) as connection:
-        name = f"test-{uuid.uuid4().hex}"
-        queue = Queue(name, exchange, routing_key="#", channel=connection, durable=False, auto_delete=True)
+        queue = Queue(f"{exchange}-all", Exchange(exchange, type="topic"), "#", channel=connection)
         queue.declare()
 
         def read() -> list[dict]:
@@ -38,11 +65,42 @@ def inbox(transactional_db: None) -> Iterator[list[dict]]:
                 received.append(message.payload | {"routing_key": message.delivery_info["routing_key"]})
             return received
 
-        yield read  # type: ignore[misc]
+        yield read
         queue.delete()
 
 
-def test_events_arrive_in_order_with_their_envelope(engine_runner: Runner, inbox) -> None:
+@pytest.fixture
+def full_queue(exchange: str) -> Iterator[Callable[[str], Queue]]:
+    """Bind a queue that takes nothing: the broker answers every message for it with a refusal."""
+    with Connection(current_app.conf.broker_url) as connection:
+        made: list[Queue] = []
+
+        def bind(key: str) -> Queue:
+            arguments = {"x-max-length": 0, "x-overflow": "reject-publish"}
+            name = f"{exchange}-{key}"
+            made.append(Queue(name, Exchange(exchange, type="topic"), key, queue_arguments=arguments))
+            made[-1](connection.default_channel).declare()
+            return made[-1](connection.default_channel)
+
+        yield bind
+        for queue in made:
+            queue(connection.default_channel).delete()
+
+
+def sequences(messages: list[dict]) -> dict[str, list[int]]:
+    """The numbers of each subject as they were first seen."""
+    seen: dict[str, list[int]] = defaultdict(list)
+    for message in messages:
+        if message["subject_sequence"] not in seen[message["payload"]["subject"]]:
+            seen[message["payload"]["subject"]].append(message["subject_sequence"])
+    return seen
+
+
+def waiting() -> int:
+    return sum(found.events for found in outbox.backlog())
+
+
+def test_events_arrive_in_order_with_their_envelope(engine_runner: Runner, inbox: Inbox) -> None:
     row = Started().start()
     engine_runner.run()
     assert outbox.relay() == 4
@@ -55,11 +113,11 @@ def test_events_arrive_in_order_with_their_envelope(engine_runner: Runner, inbox
     assert first["payload"] == {"subject": row.subject, "order_id": row.subject}
     assert first["timestamp"].endswith("Z")
     assert first["routing_key"] == "tab.opened"
-    assert outbox.backlog() == 0
+    assert outbox.backlog() == []
     assert outbox.relay() == 0
 
 
-def test_a_refusal_tells_its_code(engine_runner: Runner, inbox) -> None:
+def test_a_refusal_tells_its_code(engine_runner: Runner, inbox: Inbox) -> None:
     World.troubles["charge before"] = [SoldOut("No soup left.")]
     Started().start()
     engine_runner.run()
@@ -68,22 +126,193 @@ def test_a_refusal_tells_its_code(engine_runner: Runner, inbox) -> None:
     assert failed["payload"]["code"] == "toy.sold_out"
 
 
-def test_a_broker_that_is_down_leaves_the_events_for_later(engine_runner: Runner, monkeypatch) -> None:
-    Started().start()
-    engine_runner.run()
-    waiting = outbox.backlog()
-
-    def unreachable(events: object) -> None:
-        raise ConnectionRefusedError("broker is down")
-
-    monkeypatch.setattr(outbox, "_publish", unreachable)
-    assert outbox.relay() == 0
-    assert outbox.backlog() == waiting > 0
-    monkeypatch.undo()
-    assert outbox.relay() == waiting
-
-
 def test_an_event_has_the_same_id_however_often_it_is_sent(engine_runner: Runner) -> None:
     Started().start()
     event = SagaEvent.objects.exclude(type="").first()
     assert outbox.envelope(event, None)["id"] == outbox.envelope(event, None)["id"]
+
+
+# -- numbers --------------------------------------------------------------------------------------------------------
+def test_the_events_of_a_subject_are_numbered_over_all_its_sagas(engine_runner: Runner, inbox: Inbox) -> None:
+    first = Started().start()
+    engine_runner.run()
+    outbox.relay()
+    second = Started().start()
+    SagaInstance.objects.filter(pk=second.id).update(subject=first.subject)
+    engine_runner.run()
+    outbox.relay()
+    assert sequences(inbox()) == {first.subject: list(range(1, 9))}
+
+
+def test_a_number_stays_when_its_event_is_sent_again(engine_runner: Runner, inbox: Inbox) -> None:
+    """The relay was killed between the broker's confirm and its mark, and an older row was committed since then."""
+    row = Started().start()
+    engine_runner.run()
+    outbox.relay()
+    before = {message["id"]: message["subject_sequence"] for message in inbox()}
+    SagaEvent.objects.filter(saga_id=row.id).update(published_at=None)
+    SagaEvent.objects.filter(saga_id=row.id, seq=1).update(id=0)
+    outbox.relay()
+    again = inbox()[len(before) :]
+    assert {message["id"]: message["subject_sequence"] for message in again} == before
+
+
+def test_an_event_committed_late_comes_after_what_was_numbered_before_it(engine_runner: Runner, inbox: Inbox) -> None:
+    """Its row is older, but the relay could not see it; a retry must not let it overtake."""
+    first, late = Started().start(), Started().start()
+    SagaInstance.objects.filter(pk=late.id).update(subject=first.subject)
+    SagaEvent.objects.filter(saga_id=late.id).update(published_at=store.now())
+    store.number_events(100)
+    SagaEvent.objects.filter(saga_id=late.id, seq=1).update(published_at=None, id=-1)
+    outbox.relay()
+    assert [message["correlation_id"] for message in inbox()][:1] == [str(first.id)]
+    assert sequences(inbox())[first.subject] == sorted(sequences(inbox())[first.subject])
+
+
+# -- what does not go out -------------------------------------------------------------------------------------------
+def test_a_broker_that_is_down_leaves_the_events_for_later(engine_runner: Runner, exchange: str, monkeypatch) -> None:
+    Started().start()
+    engine_runner.run()
+    before = waiting()
+    monkeypatch.setattr(current_app.conf, "broker_write_url", NO_BROKER)
+    assert outbox.relay() == 0
+    assert waiting() == before > 0
+    monkeypatch.undo()
+    assert outbox.relay() == before
+
+
+def test_the_log_always_says_why(engine_runner: Runner, exchange: str, monkeypatch, caplog) -> None:
+    def time_out(self: Publisher) -> None:
+        raise TimeoutError
+
+    Started().start()
+    monkeypatch.setattr(Publisher, "_open", time_out)
+    with caplog.at_level(logging.WARNING, "sagas"):
+        assert outbox.relay() == 0
+    assert "Events not published: TimeoutError() (1)" in caplog.messages
+
+
+def test_an_event_that_cannot_be_told_keeps_back_its_own_order_only(
+    engine_runner: Runner, inbox: Inbox, monkeypatch
+) -> None:
+    broken, whole = Started().start(), Started().start()
+    engine_runner.run()
+    data = SagaInstance.objects.get(pk=broken.id).data
+    SagaInstance.objects.filter(pk=broken.id).update(data={"results": {}})
+    assert outbox.relay() == 4
+    assert {message["correlation_id"] for message in inbox()} == {str(whole.id)}
+    SagaInstance.objects.filter(pk=broken.id).update(data=data)
+    assert outbox.relay() == 4
+
+
+@pytest.mark.rabbitmq
+def test_what_was_confirmed_is_marked_though_a_later_event_is_refused(
+    engine_runner: Runner, inbox: Inbox, full_queue: Callable[[str], Queue]
+) -> None:
+    """Two orders: their first events go out, their charges are refused, and what comes after those waits."""
+    queue = full_queue("charge.#")
+    rows = [Started().start() for _ in range(2)]
+    engine_runner.run()
+    assert outbox.relay() == 4
+    assert outbox.relay() == 0
+    assert "saga.completed" not in {message["type"] for message in inbox()}
+    assert {found.topic for found in outbox.backlog()} == {"charge", "saga"}
+    queue.delete()
+    assert outbox.relay() == 4
+    first_seen = list({message["id"]: message for message in inbox()}.values())
+    assert sequences(first_seen) == {row.subject: [1, 2, 3, 4] for row in rows}
+
+
+@pytest.mark.rabbitmq
+def test_a_refused_order_does_not_stop_the_others(
+    engine_runner: Runner, inbox: Inbox, full_queue: Callable[[str], Queue]
+) -> None:
+    World.troubles["charge before"] = [SoldOut("No soup left.")]
+    refused = Started().start()
+    engine_runner.run()
+    full_queue("charge.failed")
+    others = [Started().start() for _ in range(3)]
+    engine_runner.run()
+    with override_settings(SAGAS=settings.SAGAS | {"RELAY_BATCH_SIZE": 2}):
+        outbox.relay()
+    finished = {message["correlation_id"] for message in inbox() if message["type"] == "saga.completed"}
+    assert finished == {str(row.id) for row in others}
+    assert {event.saga_id for event in SagaEvent.objects.exclude(type="").filter(published_at=None)} == {refused.id}
+
+
+@pytest.mark.rabbitmq
+def test_a_message_that_cannot_be_written_down_keeps_none_back(exchange: str, inbox: Inbox) -> None:
+    """Its routing key is longer than the protocol allows."""
+    body = {"id": "1", "payload": {"subject": "s"}, "subject_sequence": 1}
+    keys = ["order.a", "saga." + "x" * 300, "user.d"]
+    with Publisher(exchange) as publisher:
+        failed = publisher.send([Message(number, key, key, body) for number, key in enumerate(keys)])
+        assert set(failed) == {1}
+        assert failed[1]
+    assert {message["routing_key"] for message in inbox()} == {"order.a", "user.d"}
+
+
+@pytest.mark.rabbitmq
+def test_a_connection_that_breaks_is_opened_again(exchange: str, inbox: Inbox) -> None:
+    body = {"id": "1", "payload": {"subject": "s"}, "subject_sequence": 1}
+    with Publisher(exchange) as publisher:
+        publisher._connection.transport.client.connection.transport.sock.close()
+        assert publisher.send([Message(1, "s", "order.a", body)]) == {}
+    assert len(inbox()) == 1
+
+
+@pytest.mark.rabbitmq
+def test_a_topic_that_is_never_confirmed_costs_one_wait_and_then_rests(
+    engine_runner: Runner, inbox: Inbox, monkeypatch
+) -> None:
+    monkeypatch.setattr(publishing, "CONFIRM_SECONDS", 0.3)
+    heard = Publisher._on_ack
+
+    def deaf(self: Publisher, delivery_tag: int, multiple: bool) -> None:
+        if not any(message.topic == "charge" for message in self._unsettled.values()):
+            heard(self, delivery_tag, multiple)
+
+    monkeypatch.setattr(Publisher, "_on_ack", deaf)
+    Started().start()
+    engine_runner.run()
+    assert outbox.relay() == 2
+    assert set(outbox._resting) == {"charge"}
+    monkeypatch.setattr(Publisher, "_on_ack", heard)
+    assert outbox.relay() == 0
+    outbox._resting.clear()
+    assert outbox.relay() == 2
+
+
+def test_a_publisher_without_a_broker_says_so(exchange: str, monkeypatch) -> None:
+    monkeypatch.setattr(current_app.conf, "broker_write_url", NO_BROKER)
+    with pytest.raises((OperationalError, OSError)), Publisher(exchange):
+        pass
+
+
+# -- what operators see ---------------------------------------------------------------------------------------------
+def test_the_backlog_is_told_by_topic(engine_runner: Runner, capsys) -> None:
+    Started().start()
+    engine_runner.run()
+    assert {found.topic: found.events for found in outbox.backlog()} == {"saga": 2, "tab": 1, "charge": 1}
+    call_command("sagas", "backlog")
+    words = capsys.readouterr().out.split()
+    assert words[:3] == ["topic", "events", "oldest"]
+    assert words[words.index("total") + 1] == "4"
+
+
+def test_no_backlog_is_told_too(transactional_db: None, capsys) -> None:
+    call_command("sagas", "backlog")
+    assert capsys.readouterr().out == "Every event is published.\n"
+    assert outbox.oldest_age() == timedelta()
+
+
+def test_a_late_backlog_is_warned_of_once_a_minute(engine_runner: Runner, exchange: str, monkeypatch, caplog) -> None:
+    Started().start()
+    SagaEvent.objects.update(created_at=store.now() - timedelta(minutes=5))
+    monkeypatch.setattr(current_app.conf, "broker_write_url", NO_BROKER)
+    with caplog.at_level(logging.WARNING, "sagas"):
+        outbox.relay()
+        outbox.relay()
+    late = [record for record in caplog.records if getattr(record, "action", "") == "outbox_late"]
+    assert len(late) == 1
+    assert late[0].age_seconds >= 300

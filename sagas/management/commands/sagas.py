@@ -5,18 +5,21 @@ from __future__ import annotations
 import argparse
 import json
 import uuid
+from datetime import timedelta
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from sagas import engine, history, registry
+from sagas import engine, history, outbox, registry, store
 from sagas.api.serializers import SagaSummary, parse_status
 from sagas.errors import Problem, SagaError
 from sagas.models import SagaInstance
 
 
 class Command(BaseCommand):
-    help = "List and show saga definitions and sagas; cancel, retry, skip a step of, or close one."
+    help = (
+        "List and show saga definitions, sagas and unpublished events; cancel, retry, skip a step of, or close a saga."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         actions = parser.add_subparsers(dest="action", required=True)
@@ -28,6 +31,7 @@ class Command(BaseCommand):
         listing.add_argument("--limit", type=int, default=20)
         listing.add_argument("--json", action="store_true", dest="as_json")
         actions.add_parser("definitions", help="list the definitions this process knows")
+        actions.add_parser("backlog", help="count the events that still wait to be published, by topic")
         for name in ("cancel", "retry", "skip", "close"):
             command = actions.add_parser(name, help=f"{name} one saga")
             command.add_argument("saga_id", type=_saga_id)
@@ -41,6 +45,18 @@ class Command(BaseCommand):
     def _definitions(self, options: dict[str, Any]) -> None:
         for saga in registry.all_definitions():
             self.stdout.write(f"{saga.name} v{saga.version}: {len(saga.steps)} steps")
+
+    def _backlog(self, options: dict[str, Any]) -> None:
+        topics = outbox.backlog()
+        if not topics:
+            self.stdout.write("Every event is published.")
+            return
+        now = store.now()
+        self.stdout.write(f"{'topic':<12} {'events':>8}  oldest")
+        for found in topics:
+            self.stdout.write(_waiting(found.topic, found.events, now - found.oldest_at))
+        oldest = now - min(found.oldest_at for found in topics)
+        self.stdout.write(_waiting("total", sum(found.events for found in topics), oldest))
 
     def _show(self, options: dict[str, Any]) -> None:
         what = options["what"]
@@ -108,6 +124,10 @@ class Command(BaseCommand):
 
 def _line(saga: SagaInstance) -> str:
     return f"{saga.id}  {saga.status:<16} {history.current_step(saga) or '-':<20} {saga.name}  {saga.subject}"
+
+
+def _waiting(topic: str, events: int, age: timedelta) -> str:
+    return f"{topic:<12} {events:>8}  {age.total_seconds():.0f} s"
 
 
 def _saga_id(text: str) -> uuid.UUID:
