@@ -16,15 +16,24 @@ OLDEST_SECONDS = 30
 
 
 def connect(path: Path) -> None:
-    """Touch `path` at every heartbeat of a worker, and at every tick that beat could publish."""
+    """Touch `path` when a worker or beat has started, at a worker's heartbeats, and whenever beat could publish."""
     from celery import signals
 
     def touch(**_: Any) -> None:
         path.touch()
 
     def touch_when_beat_publishes(**_: Any) -> None:
+        touch()
         signals.after_task_publish.connect(touch, weak=False)
 
+    def touch_when_running(sender: Any, **_: Any) -> None:
+        # A worker that is stopped between this signal and its loop fails: it is ready once the loop runs.
+        if sender.hub is None:
+            touch()
+        else:
+            sender.hub.call_soon(touch)
+
+    signals.worker_ready.connect(touch_when_running, weak=False)
     signals.heartbeat_sent.connect(touch, weak=False)
     signals.beat_init.connect(touch_when_beat_publishes, weak=False)
 

@@ -8,10 +8,12 @@ import shlex
 import signal
 import socket
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from http.client import HTTPConnection, HTTPException
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -20,6 +22,7 @@ from celery.worker import state as worker_state
 from django.conf import settings
 from django.db import connections
 
+from campusg import heartbeat
 from campusg.celery import app
 
 logger = logging.getLogger(__name__)
@@ -119,10 +122,14 @@ def run_processes(host: str, port: int, announce: Announce) -> int:
     honcho.manager.KILL_WAIT = STOP_SECONDS
     connections.close_all()  # the children are forks first
     manager = honcho.manager.Manager()
-    for name, (command, extra) in commands(host, port).items():
-        manager.add_process(name, shlex.join(command), env=os.environ | extra)
-    threading.Thread(target=_announce_when_ready, args=(host, port, announce), daemon=True).start()
-    manager.loop()
+    with tempfile.TemporaryDirectory(prefix="campusg-up-") as folder:
+        started = {name: Path(folder) / name for name in ("worker", "beat")}
+        for name, (command, extra) in commands(host, port).items():
+            marks = {heartbeat.VARIABLE: str(started[name])} if name in started else {}
+            manager.add_process(name, shlex.join(command), env=os.environ | extra | marks)
+        ready = (host, port, started.values(), announce)
+        threading.Thread(target=_announce_when_ready, args=ready, daemon=True).start()
+        manager.loop()
     stopped_by_us = {honcho.manager.SIGNALS[number]["rc"] for number in (signal.SIGINT, signal.SIGTERM)}
     return 0 if manager.returncode in stopped_by_us else int(manager.returncode or 0)
 
@@ -147,16 +154,23 @@ def commands(host: str, port: int) -> dict[str, tuple[list[str], dict[str, str]]
     }
 
 
-def _announce_when_ready(host: str, port: int, announce: Announce) -> None:
+def _announce_when_ready(host: str, port: int, marks: Iterable[Path], announce: Announce) -> None:
+    """Announce once the web answers and the worker and beat have started."""
     deadline = time.monotonic() + READY_SECONDS
     while time.monotonic() < deadline:
-        connection = HTTPConnection(host, port, timeout=2)
-        try:
-            connection.request("GET", "/livez", headers={"Host": "localhost"})
-            if connection.getresponse().status == 200:
-                announce()
-                return
-        except (OSError, HTTPException):
-            time.sleep(0.2)
-        finally:
-            connection.close()
+        if _is_alive(host, port) and all(mark.exists() for mark in marks):
+            announce()
+            return
+        time.sleep(0.2)
+    logger.warning("Not everything has started in %d s", READY_SECONDS, extra={"action": "start_timed_out"})
+
+
+def _is_alive(host: str, port: int) -> bool:
+    connection = HTTPConnection(host, port, timeout=2)
+    try:
+        connection.request("GET", "/livez", headers={"Host": "localhost"})
+        return connection.getresponse().status == 200
+    except (OSError, HTTPException):
+        return False
+    finally:
+        connection.close()
