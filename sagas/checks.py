@@ -7,6 +7,7 @@ sagas.E004  a compensation leans on its own step's result, or on a later one
 sagas.E005  two providers offer the same name
 sagas.E006  a step function takes positional arguments or lacks annotations
 sagas.E007  `events` names a step or compensation the saga does not have
+sagas.E008  a local step names what it uses; only a call depends on others
 sagas.E009  a task name is taken by two different functions
 sagas.W001  a step before the pivot changes something and names no compensation
 """
@@ -55,6 +56,10 @@ def _shape(saga: Saga) -> Iterator[CheckMessage]:
         yield Error(f"{saga.name} has no steps.", id="sagas.E001")
     if sum(step.is_pivot for step in saga.steps) > 1:
         yield Error(f"{saga.name} has more than one pivot.", hint="A saga turns once.", id="sagas.E001")
+    for step in saga.steps:
+        if step.uses and not step.is_remote:
+            hint = "Make it remote, or leave `uses` away: a local step must not talk to others."
+            yield Error(f"{saga.name}: {step.name} is local but uses {step.uses}.", hint=hint, id="sagas.E008")
 
 
 def _wiring(saga: Saga) -> Iterator[CheckMessage]:

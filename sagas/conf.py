@@ -31,6 +31,16 @@ class Options:
     run_ahead: bool = True
     #: A worker runs ahead only while the next step's timeout still fits in this much of its task's time.
     run_ahead_budget: timedelta = timedelta(seconds=40)
+    #: When a saga that waits for what is on hold is looked at, should nobody let it go.
+    hold_recheck: timedelta = timedelta(minutes=5)
+    #: How many sagas a second go on after a release that names no other figure.
+    release_per_second: float = 20.0
+    #: Calls of a dependency that go wrong in a row, within the window, put it on hold by themselves; 0 never does.
+    breaker_troubles: int = 10
+    breaker_window: timedelta = timedelta(seconds=60)
+    #: How long after that one saga tries whether it works again; the delay doubles with each failure.
+    breaker_probe: timedelta = timedelta(seconds=30)
+    breaker_longest_probe: timedelta = timedelta(minutes=5)
     sweep_batch_size: int = 200
     relay_batch_size: int = 500
     #: An unpublished event older than this is warned of, and makes `/readyz` say degraded.

@@ -93,7 +93,10 @@ class Compensation:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One line of the table. `position` counts from 0; `timeout` bounds a call and sizes its lease."""
+    """One line of the table. `position` counts from 0; `timeout` bounds a call and sizes its lease.
+
+    `uses` names what a call depends on ("stripe"): while that is on hold neither the call nor its undo is made.
+    """
 
     position: int
     kind: Kind
@@ -101,6 +104,7 @@ class Step:
     compensation: Compensation | None
     retry: Retry | None
     timeout: timedelta
+    uses: str = ""
     is_pivot: bool = False
     is_after_pivot: bool = False
 
@@ -158,9 +162,10 @@ class Saga:
         compensate: StepFunction | BestEffort | None = None,
         retry: Retry | None = None,
         timeout: timedelta = DEFAULT_TIMEOUT,
+        uses: str = "",
     ) -> Saga:
         """A remote step: never inside a transaction; it gets an idempotency key and a timeout."""
-        return self._add(Kind.CALL, function, compensate, retry, timeout)
+        return self._add(Kind.CALL, function, compensate, retry, timeout, uses=uses)
 
     def read(self, function: StepFunction, *, retry: Retry | None = None) -> Saga:
         """A step that changes nothing and so has nothing to undo."""
@@ -174,10 +179,11 @@ class Saga:
         compensate: StepFunction | BestEffort | None = None,
         retry: Retry | None = None,
         timeout: timedelta = DEFAULT_TIMEOUT,
+        uses: str = "",
     ) -> Saga:
         """The point of no return for failures: once it is done the saga only goes forward."""
         kind = Kind.CALL if remote else Kind.STEP
-        return self._add(kind, function, compensate, retry, timeout, is_pivot=True)
+        return self._add(kind, function, compensate, retry, timeout, uses=uses, is_pivot=True)
 
     def then(
         self,
@@ -187,10 +193,11 @@ class Saga:
         retry: Retry | None = None,
         remote: bool = False,
         timeout: timedelta = DEFAULT_TIMEOUT,
+        uses: str = "",
     ) -> Saga:
         """A step after the pivot: retried until it works, parked as NEEDS_ATTENTION if it never does."""
         kind = Kind.CALL if remote else Kind.STEP
-        return self._add(kind, function, compensate, retry, timeout)
+        return self._add(kind, function, compensate, retry, timeout, uses=uses)
 
     def _add(
         self,
@@ -200,6 +207,7 @@ class Saga:
         retry: Retry | None,
         timeout: timedelta,
         *,
+        uses: str = "",
         is_pivot: bool = False,
     ) -> Saga:
         self.steps.append(
@@ -210,6 +218,7 @@ class Saga:
                 compensation=_compensation(compensate),
                 retry=retry,
                 timeout=timeout,
+                uses=uses,
                 is_pivot=is_pivot,
                 is_after_pivot=self.pivot_position is not None,
             )
@@ -291,6 +300,8 @@ def _policy(step: Step) -> str:
     parts = [f"timeout {_duration(step.timeout)}"] if step.is_remote else []
     if step.retry is not None:
         parts.append(f"{step.retry.retries} retries from {_duration(step.retry.first)}")
+    if step.uses:
+        parts.append(f"uses {step.uses}")
     return ", ".join(parts) or "default"
 
 

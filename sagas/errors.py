@@ -9,6 +9,9 @@
         ├── CannotRetry          409  saga.not_retryable
         ├── SagaMoved            412  saga.moved
         ├── WrongResult          422  saga.wrong_result
+        ├── UnknownDependency    404  saga.unknown_dependency
+        ├── AlreadyHeld          409  saga.already_held
+        ├── NotHeld              409  saga.not_held
         └── UnknownDefinition         a definition this process does not have
 
 The engine reads a step's exceptions by one rule: a `Refusal` is an answer; anything else is trouble. Trouble in a
@@ -86,6 +89,27 @@ class WrongResult(SagaError):
     status = 422
     title = "This is not what the step returns"
     advice = "Give every value the step would have returned, and no other."
+
+
+class UnknownDependency(SagaError):
+    code = "saga.unknown_dependency"
+    status = 404
+    title = "No step uses this"
+    advice = "Name something that a step of a saga uses; `GET /api/sagas/holds` lists them."
+
+
+class AlreadyHeld(SagaError):
+    code = "saga.already_held"
+    status = 409
+    title = "This dependency is on hold already"
+    advice = "Nothing to do; release it when it works again."
+
+
+class NotHeld(SagaError):
+    code = "saga.not_held"
+    status = 409
+    title = "This dependency is not on hold"
+    advice = "Nothing to do; sagas that waited for it are on their way."
 
 
 class SagaMoved(SagaError):

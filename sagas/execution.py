@@ -14,7 +14,7 @@ from typing import Any
 
 from django.db import transaction
 
-from sagas import hints, registry, store, transitions, wiring
+from sagas import hints, holds, registry, store, transitions, wiring
 from sagas.conf import options
 from sagas.definition import Saga, StepFunction, result_types
 from sagas.errors import Problem, Refusal, UnknownDefinition
@@ -108,12 +108,11 @@ def _run(hint: Hint, *, is_redelivered: bool) -> tuple[Row, Outcome]:
         with transaction.atomic():
             row, saga = _match(hint, is_redelivered=is_redelivered)
             reach(Failpoint.STEP_MATCHED)
-            if transitions.is_past_deadline(row, saga):
-                transitions.miss_deadline(row, saga)
-                store.save(row)
-                return row, Outcome.TURNED
             is_remote = saga.steps[row.position].is_remote
-            if is_remote:
+            stopped = _stop_before(row, saga)
+            if stopped is not None:
+                store.save(row)
+            elif is_remote:
                 function = _function(row, saga)
                 token = transitions.claim(row, saga)
                 store.save(row)
@@ -121,6 +120,9 @@ def _run(hint: Hint, *, is_redelivered: bool) -> tuple[Row, Outcome]:
                 _run_local(row, saga)
     except _EffectFailed as failure:
         return _record_failure(failure)
+    if stopped is not None:
+        reach(Failpoint.STOP_COMMITTED)
+        return row, stopped
     if is_remote:
         reach(Failpoint.CLAIM_COMMITTED)
         return _call(row, saga, function, token)
@@ -140,6 +142,8 @@ def _match(hint: Hint, *, is_redelivered: bool) -> tuple[Row, Saga]:
         raise Stale(f"{hint}: {'gone' if row is None else f'{row.status} epoch {row.epoch}'}")
     if row.is_leased and not is_redelivered:
         raise Stale(f"{hint}: being executed")
+    if row.is_held:
+        raise Stale(f"{hint}: waits for {row.held_by}")
     passed = hint.position - row.position if row.is_going_back else row.position - hint.position
     if passed < 0 or (passed > 1 and not is_redelivered):
         raise Stale(f"{hint}: the saga stands at {row.position}")
@@ -147,6 +151,17 @@ def _match(hint: Hint, *, is_redelivered: bool) -> tuple[Row, Saga]:
         return row, registry.get(row.name, row.version)
     except UnknownDefinition as unknown:  # left for a worker that knows it
         raise Stale(str(unknown)) from unknown
+
+
+def _stop_before(row: Row, saga: Saga) -> Outcome | None:
+    """Whether the step must not begin: the time is up, or what it uses is on hold."""
+    if transitions.is_past_deadline(row, saga):
+        transitions.miss_deadline(row, saga)
+        return Outcome.TURNED
+    if holds.blocks(saga.steps[row.position].uses, row.id):
+        transitions.hold(row, saga)
+        return Outcome.WAITING
+    return None
 
 
 class _EffectFailed(Exception):
@@ -203,6 +218,7 @@ def _record_call(
         store.save(row)
         reach(Failpoint.CALL_RECORDING)
     reach(Failpoint.CALL_COMMITTED)
+    holds.tell(saga.steps[claimed.position].uses, row.id, trouble)
     if is_ours:
         _log(row, outcome, trouble)
         return row, outcome
@@ -242,6 +258,9 @@ def _complete(row: Row, saga: Saga, result: dict[str, Any] | None) -> None:
 
 
 def _fail(row: Row, saga: Saga, trouble: Exception) -> Outcome:
+    if holds.is_probe(saga.steps[row.position].uses, row.id) and not isinstance(trouble, Refusal):
+        transitions.fail_probe(row, saga, trouble)
+        return Outcome.WAITING
     if not row.is_going_back:
         transitions.fail_step(row, saga, trouble)
         return Outcome.WAITING if row.is_waiting else Outcome.TURNED

@@ -18,6 +18,7 @@ class Failpoint(enum.StrEnum):
     HINT_PUBLISHING = "hint_publishing"
     HINT_PUBLISHED = "hint_published"
     HINT_RECEIVED = "hint_received"
+    STOP_COMMITTED = "stop_committed"  # turned round or held before the step, nothing was sent
     STEP_MATCHED = "step_matched"  # the row is locked, nothing is written
     STEP_MOVED = "step_moved"  # the record is written, the effect is not, nothing is committed
     STEP_DONE = "step_done"  # effect and record are written, nothing is committed
@@ -32,6 +33,8 @@ class Failpoint(enum.StrEnum):
     RETRY_COMMITTED = "retry_committed"
     DECISION_COMMITTED = "decision_committed"  # link_error has decided, nothing was sent
     SWEEP_COMMITTED = "sweep_committed"
+    LET_GO_COMMITTED = "let_go_committed"  # held sagas may go on, nothing was sent
+    BREAKER_COMMITTED = "breaker_committed"  # a trouble is counted, or a hold opened or closed by itself
 
 
 Hook = Callable[[Failpoint], None]

@@ -1,4 +1,4 @@
-"""The two tables of the engine: where each saga stands, and everything that happened to it."""
+"""The tables of the engine: where each saga stands, everything that happened to it, and what it must wait for."""
 
 from __future__ import annotations
 
@@ -53,6 +53,8 @@ class Action(models.TextChoices):
     RETRIED = "retried", "Retried by an operator"
     SKIPPED = "skipped", "Skipped by an operator"
     CLOSED = "closed", "Closed by an operator"
+    HELD = "held", "Held"
+    LET_GO = "let_go", "No longer held"
     FINISHED = "finished", "Finished"
 
 
@@ -61,7 +63,8 @@ class SagaInstance(models.Model):
 
     `position` is the step to do next (going forward) or to undo next (going back), counted from 0. `epoch` fences:
     every change of direction and every retry raises it, and messages of an older epoch do nothing. `attempt`
-    counts tries of the current step, `drives` the re-drives since the last recorded fact, `seq` the events.
+    counts tries of the current step, `drives` the re-drives since the last recorded fact, `seq` the events. `held_by`
+    names the dependency on hold that the saga waits for.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
@@ -85,6 +88,8 @@ class SagaInstance(models.Model):
     lease_until = models.DateTimeField(null=True, blank=True)
     wake_at = models.DateTimeField(null=True, blank=True)
     deadline_at = models.DateTimeField(null=True, blank=True)
+    held_by = models.CharField(max_length=64, blank=True, default="", db_default="")
+    held_since = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField()
     updated_at = models.DateTimeField()
     finished_at = models.DateTimeField(null=True, blank=True)
@@ -103,6 +108,7 @@ class SagaInstance(models.Model):
             models.Index(name="saga_by_creation", fields=["created_at", "id"]),
             models.Index(name="saga_by_owner", fields=["owner", "created_at"]),
             models.Index(name="saga_by_subject", fields=["subject"]),
+            models.Index(name="saga_held", fields=["held_by", "held_since"], condition=~Q(held_by="")),
         ]
         constraints: ClassVar = [
             models.CheckConstraint(name="saga_status_known", condition=Q(status__in=Status.values)),
@@ -123,6 +129,10 @@ class SagaInstance(models.Model):
                 name="saga_lease_whole",
                 condition=Q(lease_token__isnull=True, lease_until__isnull=True)
                 | Q(lease_token__isnull=False, lease_until__isnull=False),
+            ),
+            models.CheckConstraint(
+                name="saga_hold_whole",
+                condition=Q(held_by="", held_since__isnull=True) | ~Q(held_by="") & Q(held_since__isnull=False),
             ),
         ]
 
@@ -169,3 +179,61 @@ class SagaEvent(models.Model):
 
     def __str__(self) -> str:
         return f"{self.saga_id} #{self.seq} {self.action}"
+
+
+class SagaHold(models.Model):
+    """One time a dependency was on hold: from when to when, by whom and why. Written by `sagas.holds` only.
+
+    `probe_saga_id` is the one saga that may pass, to try whether the dependency works again; only an automatic hold
+    has one. `ramped_at` is the moment up to which released sagas have been let go, `per_second` of them each second.
+    """
+
+    dependency = models.CharField(max_length=64)
+    reason = models.CharField(max_length=500)
+    actor = models.CharField(max_length=150)
+    is_automatic = models.BooleanField(default=False)
+    held_at = models.DateTimeField()
+    probe_at = models.DateTimeField(null=True, blank=True)
+    probe_saga_id = models.UUIDField(null=True, blank=True)
+    probes = models.PositiveSmallIntegerField(default=0)
+    released_at = models.DateTimeField(null=True, blank=True)
+    released_by = models.CharField(max_length=150, blank=True)
+    release_reason = models.CharField(max_length=500, blank=True)
+    per_second = models.FloatField(null=True, blank=True)
+    ramped_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        verbose_name = "hold"
+        ordering: ClassVar = ["-held_at"]
+        permissions: ClassVar = [("hold_dependency", "Can put a dependency on hold and release it")]
+        indexes: ClassVar = [models.Index(name="saga_hold_latest", fields=["dependency", "-held_at"])]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                name="saga_hold_once", fields=["dependency"], condition=Q(released_at__isnull=True)
+            ),
+            models.CheckConstraint(name="saga_hold_has_reason", condition=~Q(reason="") & ~Q(actor="")),
+            models.CheckConstraint(
+                name="saga_hold_probed_if_automatic",
+                condition=Q(is_automatic=True, probe_at__isnull=False)
+                | Q(is_automatic=False, probe_at__isnull=True, probe_saga_id__isnull=True),
+            ),
+            models.CheckConstraint(
+                name="saga_hold_released_whole",
+                condition=Q(released_at__isnull=True, released_by="", per_second__isnull=True)
+                | Q(released_at__isnull=False, per_second__gt=0) & ~Q(released_by=""),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.dependency} since {self.held_at:%d %b %H:%M:%S}"
+
+
+class SagaDependency(models.Model):
+    """How many calls of a dependency went wrong in a row; what the circuit breaker counts."""
+
+    name = models.CharField(max_length=64, primary_key=True)
+    troubles = models.PositiveIntegerField(default=0)
+    first_trouble_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.troubles} troubles in a row"

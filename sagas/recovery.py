@@ -11,7 +11,7 @@ import uuid
 
 from django.db import transaction
 
-from sagas import hints, registry, store, transitions
+from sagas import hints, holds, ramp, registry, store, transitions
 from sagas.conf import options
 from sagas.errors import UnknownDefinition
 from sagas.failpoints import Failpoint, reach
@@ -50,7 +50,7 @@ def sweep() -> int:
     One batch a call, and one call at a time: after a flood most of what is overdue only waits for its turn, and a sweep
     that wanted to see the end of it would keep the workers from the work.
     """
-    driven = sweep_batch()
+    driven = [*sweep_batch(), *ramp.let_go()]
     for row in driven:
         hints.drive(row)
     return len(driven)
@@ -73,8 +73,15 @@ def _redrive(row: Row, cause: str) -> bool:
         row.wake_at = row.now + options().longest_stall  # left for a process that knows it
         store.save(row)
         return False
+    if row.is_held:
+        transitions.stay_held(row)  # `ramp` lets it go
+        store.save(row)
+        return False
+    unanswered = saga.steps[row.position].uses if row.lease_token is not None else ""
     must_drive = transitions.redrive(row, saga, cause)
     store.save(row)
+    if unanswered:
+        holds.count_trouble(unanswered, row.id, row.error)
     logger.info(
         "Saga driven again: %s", cause,
         extra={"action": "saga_redriven", "saga_id": str(row.id), "saga": row.name, "status": row.status.value},

@@ -51,6 +51,8 @@ class Row:
     lease_until: datetime | None = None
     wake_at: datetime | None = None
     deadline_at: datetime | None = None
+    held_by: str = ""
+    held_since: datetime | None = None
     finished_at: datetime | None = None
     news: list[Event] = field(default_factory=list)
 
@@ -68,8 +70,13 @@ class Row:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether a failed try waits for its retry; the sweep starts it when `wake_at` comes."""
-        return self.is_open and self.attempt > 0 and self.lease_token is None and self.drives == 0
+        """Whether it waits for a retry, or for what is on hold; the sweep starts it when the time has come."""
+        is_retrying = self.attempt > 0 and self.lease_token is None and self.drives == 0
+        return self.is_open and (is_retrying or self.is_held)
+
+    @property
+    def is_held(self) -> bool:
+        return bool(self.held_by)
 
     @property
     def input(self) -> dict[str, Any]:

@@ -22,17 +22,20 @@ from sagas.state import Event, Row
 _COLUMNS = (
     "id", "name", "version", "key", "subject", "owner", "status", "resume_status", "position", "epoch", "attempt",
     "drives", "seq", "data", "reason_code", "reason", "error", "lease_token", "lease_until", "wake_at", "deadline_at",
-    "created_at", "updated_at", "finished_at",
+    "held_by", "held_since", "created_at", "updated_at", "finished_at",
 )  # fmt: skip
 _MUTABLE = (
     "status", "resume_status", "position", "epoch", "attempt", "drives", "seq", "data", "reason_code", "reason",
-    "error", "lease_token", "lease_until", "wake_at", "updated_at", "finished_at",
+    "error", "lease_token", "lease_until", "wake_at", "deadline_at", "held_by", "held_since", "updated_at",
+    "finished_at",
 )  # fmt: skip
 _EVENT_COLUMNS = (
     "saga_id", "seq", "action", "step", "status", "message", "type", "payload", "actor", "attempt", "epoch",
     "position", "saga_status", "created_at",
 )  # fmt: skip
-_DATETIMES = frozenset({"lease_until", "wake_at", "deadline_at", "created_at", "updated_at", "finished_at"})
+_DATETIMES = frozenset(
+    {"lease_until", "wake_at", "deadline_at", "held_since", "created_at", "updated_at", "finished_at"}
+)
 _READ = tuple(name for name in _COLUMNS if name != "updated_at")
 
 _SELECT = f"SELECT {', '.join(_READ)}"
@@ -118,6 +121,23 @@ def take_overdue(limit: int) -> list[Row]:
         f"ORDER BY wake_at LIMIT %s{suffix}"
     )
     return _fetch(sql, [_adapt(now()), limit])
+
+
+def held_dependencies() -> list[str]:
+    """What sagas wait for that is, or was, on hold."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT DISTINCT held_by FROM sagas_sagainstance WHERE NOT (held_by = '') ORDER BY held_by", [])
+        return [name for (name,) in cursor.fetchall()]
+
+
+def take_held(dependency: str, limit: int) -> list[Row]:
+    """Up to `limit` rows that wait for `dependency`, those that wait longest first, locked; locked ones are skipped."""
+    suffix = " FOR UPDATE SKIP LOCKED" if is_postgresql() else ""
+    sql = (
+        f"{_SELECT}, {_clock()} FROM sagas_sagainstance WHERE held_by=%s AND NOT (held_by = '') "
+        f"ORDER BY held_since LIMIT %s{suffix}"
+    )
+    return _fetch(sql, [dependency, limit])
 
 
 def try_lock(key: int) -> bool:

@@ -18,11 +18,11 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
-from sagas import clock, execution, recovery, store
+from sagas import clock, execution, holds, recovery, store
 from sagas import hints as messages
 from sagas.execution import Stale, StepFailed
 from sagas.hints import Hint
-from sagas.models import OPEN, SagaEvent, SagaInstance
+from sagas.models import OPEN, SagaEvent, SagaHold, SagaInstance
 
 Chain = list[tuple[str, Hint]]
 #: More deliveries than any right saga needs; reaching it means that a saga runs in circles.
@@ -41,6 +41,8 @@ class Runner:
 
     def __enter__(self) -> Self:
         self._stack.enter_context(clock.moved())
+        holds.forget()
+        self._stack.callback(holds.forget)
         before = messages.set_publisher(self._publish)
         self._stack.callback(messages.set_publisher, before)
         return self
@@ -86,10 +88,13 @@ class Runner:
 
     # -- time ---------------------------------------------------------------------------------------------------
     def wait_for_next(self) -> bool:
-        """Move the clock to the next moment the sweep has something to do, and sweep. False if there is none."""
-        wake_at = (
-            SagaInstance.objects.filter(status__in=OPEN).order_by("wake_at").values_list("wake_at", flat=True).first()
-        )
+        """Move the clock to the next moment the sweep has something to do, and sweep. False if there is none.
+
+        A saga that waits for what a person has put on hold has nothing to do until it is released.
+        """
+        held = SagaHold.objects.filter(released_at=None, is_automatic=False).values("dependency")
+        waiting = SagaInstance.objects.filter(status__in=OPEN).exclude(held_by__in=held)
+        wake_at = waiting.order_by("wake_at").values_list("wake_at", flat=True).first()
         if wake_at is None:
             return False
         self.let_pass(max(wake_at - store.now(), timedelta(0)) + timedelta(milliseconds=5))

@@ -6,6 +6,7 @@ checker and in the simulator. The caller holds the row's lock and saves it after
 
 from __future__ import annotations
 
+import random
 import secrets
 from datetime import timedelta
 from typing import Any
@@ -158,6 +159,7 @@ def turn_back(
     row.reason_code, row.reason = reason_code[:64], reason[:LONGEST_ERROR]
     row.epoch += 1
     row.attempt = row.drives = 0
+    _forget_hold(row)
     cancelling = status is Status.CANCELLING
     row.position = _last_to_undo(saga, start)
     row.note(
@@ -194,6 +196,7 @@ def _switch_to_cancelling(row: Row, *, reason_code: str, reason: str, actor: str
     row.reason_code, row.reason = reason_code[:64], reason[:LONGEST_ERROR]
     row.epoch += 1
     row.attempt = row.drives = 0
+    _forget_hold(row)
     row.note(
         Event(
             Action.CANCELLATION_STARTED,
@@ -257,6 +260,51 @@ def close(row: Row, *, reason: str, actor: str) -> None:
     row.note(Event(Action.CLOSED, status=end.value, message=reason, type="saga.closed", payload={"reason": reason},
                    actor=actor))  # fmt: skip
     _finish(row, end)
+
+
+# -- holds ----------------------------------------------------------------------------------------------------------
+def hold(row: Row, saga: Saga) -> None:
+    """What the call at `position` uses is on hold: wait before it, for as long as it takes.
+
+    No try is spent, and the deadline is put off by the time held when the saga is let go. The epoch rises: no message
+    sent before acts any more.
+    """
+    step = saga.steps[row.position]
+    release(row)
+    row.held_by, row.held_since = step.uses, row.now
+    row.epoch += 1
+    row.drives = 0
+    message = f"{_words(step_name(row, saga))} waits until {step.uses} is no longer on hold"
+    row.note(Event(Action.HELD, step_name(row, saga), "HELD", message, attempt=row.attempt))
+    stay_held(row)
+
+
+def fail_probe(row: Row, saga: Saga, trouble: Exception) -> None:
+    """The call that tried whether the dependency works again failed: back to waiting.
+
+    However often a saga is the one to try, it has been tried once, and so its undo runs if it goes back.
+    """
+    row.error = describe(trouble)
+    row.attempt = max(row.attempt - 1, 1)
+    hold(row, saga)
+
+
+def stay_held(row: Row) -> None:
+    """Only says when to look again: the hold itself ends when the dependency is released."""
+    row.wake_at = row.now + options().hold_recheck * (1 + random.uniform(0, 0.2))  # noqa: S311 - spreading load
+
+
+def let_go(row: Row, message: str) -> None:
+    """The saga need not wait any longer; the deadline did not run meanwhile."""
+    if row.deadline_at is not None and row.held_since is not None:
+        row.deadline_at += row.now - row.held_since
+    row.note(Event(Action.LET_GO, "", "RELEASED", message))
+    _forget_hold(row)
+    _sleep(row, options().stall)
+
+
+def _forget_hold(row: Row) -> None:
+    row.held_by, row.held_since = "", None
 
 
 # -- claims ---------------------------------------------------------------------------------------------------------

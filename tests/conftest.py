@@ -13,6 +13,7 @@ from django.core.cache import cache
 from pytest_django.plugin import DjangoDbBlocker
 
 from payments.testing import let_tests_empty_the_ledger
+from sagas import holds
 
 #: Marks of tests that need something not every lane has.
 NEEDS = ("embedded", "postgres", "rabbitmq", "redis", "chaos")
@@ -69,5 +70,6 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 @pytest.fixture(autouse=True)
 def _fresh_cache() -> None:
-    """Throttling counts in the cache; no test should pay for another."""
+    """Throttling counts in the cache, and holds are remembered for a second; no test should pay for another."""
     cache.clear()
+    holds.forget()

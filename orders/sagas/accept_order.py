@@ -9,7 +9,7 @@ from orders import steps as orders
 from orders.requests import AcceptanceRequest
 from orders.sagas.create_order import GATEWAY
 from payments import steps as payments
-from sagas.definition import Saga, seconds
+from sagas.definition import Saga
 from timers import steps as timers
 
 EVENTS: dict[str, tuple[str, str | None]] = {
@@ -32,6 +32,6 @@ accept_order = (
     )
     .step(orders.claim_for_acceptance, compensate=orders.return_to_created)
     .step(timers.cancel_timer, compensate=timers.restore_timer)
-    .pivot(payments.capture_payment, remote=True, retry=GATEWAY, timeout=seconds(30))  # the customer has paid
+    .pivot(payments.capture_payment, remote=True, retry=GATEWAY, uses="stripe")  # the customer has paid
     .then(orders.confirm_acceptance)
 )

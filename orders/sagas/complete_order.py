@@ -7,7 +7,7 @@ from orders import steps as orders
 from orders.requests import CompletionRequest
 from orders.sagas.create_order import GATEWAY
 from payments import steps as payments
-from sagas.definition import Saga, seconds
+from sagas.definition import Saga
 
 EVENTS: dict[str, tuple[str, str | None]] = {
     "complete_order": ("order.completed", "order.completion_failed"),
@@ -25,5 +25,5 @@ complete_order = (
     )
     .pivot(orders.complete_order)  # delivered: nothing takes that back
     .then(orders.consume_inventory)
-    .then(payments.release_escrow, remote=True, retry=GATEWAY, timeout=seconds(30))
+    .then(payments.release_escrow, remote=True, retry=GATEWAY, uses="stripe")
 )

@@ -8,7 +8,7 @@ from orders import services
 from orders import steps as orders
 from orders.requests import OrderRequest
 from payments import steps as payments
-from sagas.definition import Retry, Saga, best_effort, seconds
+from sagas.definition import Retry, Saga, best_effort
 from timers import steps as timers
 
 GATEWAY = Retry(retries=settings.STEP_RETRIES, first=settings.STEP_RETRY_DELAY)
@@ -55,7 +55,7 @@ create_order = (
     .read(orders.validate_inventory)
     .step(orders.reserve_inventory, compensate=orders.release_inventory)
     .read(payments.get_payment_info)
-    .call(payments.authorize_payment, compensate=payments.revert_payment, retry=GATEWAY, timeout=seconds(30))
+    .call(payments.authorize_payment, compensate=payments.revert_payment, retry=GATEWAY, uses="stripe")
     .step(payments.hold_escrow, compensate=payments.cancel_escrow)
     .pivot(orders.confirm_order)  # CREATED: from here on a failure goes forward, not back
     .then(timers.start_timer, compensate=best_effort(timers.cancel_timer))

@@ -7,7 +7,7 @@ from orders import steps as orders
 from orders.requests import RefundRequest
 from orders.sagas.create_order import GATEWAY
 from payments import steps as payments
-from sagas.definition import Saga, seconds
+from sagas.definition import Saga
 
 EVENTS: dict[str, tuple[str, str | None]] = {
     "claim_for_refund": ("order.refund_started", "order.refund_refused"),
@@ -26,7 +26,7 @@ refund_order = (
         publishes=("order_id", "payment_id", "reason_code", "reason"),
     )
     .pivot(orders.claim_for_refund)  # decided: from here on the customer gets the money back
-    .then(payments.revert_payment, remote=True, retry=GATEWAY, timeout=seconds(30))
+    .then(payments.revert_payment, remote=True, retry=GATEWAY, uses="stripe")
     .then(payments.cancel_escrow)
     .then(orders.release_inventory)
     .then(orders.cancel_order)

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from sagas import engine
+from sagas import engine, holds
 from sagas.failpoints import Failpoint, installed
-from sagas.models import SagaEvent, SagaInstance
+from sagas.models import SagaDependency, SagaEvent, SagaHold, SagaInstance
 from sagas.testing import Runner, done, undone
 from tests.sagas.toy import STEPS, SoldOut, Started, World, effects
 
@@ -49,6 +49,16 @@ def lose_the_charge(_: Started) -> None:
     World.troubles["charge after"] = [TimeoutError("lost")] * 20
 
 
+def hold_the_bank(_: Started) -> None:
+    if not SagaHold.objects.exists():
+        holds.hold("bank", reason="down", actor="op")
+
+
+def hold_the_bank_before_the_undo(start: Started) -> None:
+    refuse_serving(start)
+    World.during["charge after"] = lambda: hold_the_bank(start)
+
+
 @dataclass(frozen=True)
 class Scenario:
     prepare: Callable[[Started], None]
@@ -56,6 +66,7 @@ class Scenario:
     status: str
     undone: tuple[str, ...]
     charge: str
+    is_held: bool = False
 
 
 ALL_UNDONE = ("mute_bell", "give_back", "throw_away", "close_tab")
@@ -64,6 +75,8 @@ SCENARIOS = {
     "refused": Scenario(refuse_serving, False, "COMPENSATED", ALL_UNDONE[1:], "void"),
     "lost reply": Scenario(lose_the_charge, False, "COMPENSATED", ALL_UNDONE[1:], "void"),
     "cancelled": Scenario(create, True, "CANCELLED", ALL_UNDONE, "void"),
+    "held": Scenario(hold_the_bank, False, "COMPLETED", (), "live", is_held=True),
+    "undo held": Scenario(hold_the_bank_before_the_undo, False, "COMPENSATED", ALL_UNDONE[1:], "void", is_held=True),
 }
 
 
@@ -78,10 +91,15 @@ class Life:
 
     def live(self) -> None:
         World.reset()
+        for table in (SagaHold, SagaDependency):
+            table.objects.all().delete()
         self.scenario.prepare(self.start)
         with installed(self.crasher), Runner() as runner:
             self._insist(runner, self.start.start)
             self._insist(runner, runner.run_to_end)
+            if self.scenario.is_held:
+                self._insist(runner, self._release)
+                self._insist(runner, runner.run_to_end)
             if self.scenario.is_cancelled:
                 self._insist(runner, self._cancel)
                 self._insist(runner, runner.run_to_end)
@@ -98,6 +116,10 @@ class Life:
                     runner.chains.extend(in_flight)
                 continue
             return
+
+    def _release(self) -> None:
+        if holds.active("bank") is not None:
+            holds.release("bank", reason="up", actor="op")
 
     def _cancel(self) -> None:
         if self.saga.status == "COMPLETED":

@@ -64,6 +64,7 @@ WRONG = {
     "sagas.E006 positional": saga().read(shout),
     "sagas.E007 no such step": saga(events={"fly": ("flown", None)}).read(bin_oven),
     "sagas.E007 no such field": saga(publishes=("wings",)).read(bin_oven),
+    "sagas.E008 a local step that uses": saga().then(bin_oven, uses="bank"),
     "sagas.W001 no way back": saga().step(bake).pivot(bin_oven),
 }
 
@@ -93,7 +94,9 @@ def test_a_saga_prints_itself_as_a_table() -> None:
         "retries",
         "from",
         "1",
-        "s",
+        "s,",
+        "uses",
+        "bank",
     ]
     assert lines[7].split() == ["5", "tests.serve", "pivot", "-", "default"]
     assert lines[8].split()[:6] == ["6", "tests.ring_bell", "then", "tests.mute_bell", "(best", "effort)"]

@@ -146,7 +146,7 @@ toy = (
     .step(open_tab, compensate=close_tab)
     .read(look)
     .step(cook, compensate=throw_away)
-    .call(charge, compensate=give_back, retry=Retry(first=seconds(1)), timeout=seconds(10))
+    .call(charge, compensate=give_back, retry=Retry(first=seconds(1)), timeout=seconds(10), uses="bank")
     .pivot(serve)
     .then(ring_bell, compensate=best_effort(mute_bell))
 )

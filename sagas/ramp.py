@@ -1,0 +1,81 @@
+"""Sagas that waited for a dependency go on: one to try whether it works again, or so many a second after a release.
+
+Part of the sweep. Whatever is lost on the way is found by the next one: a saga that was let go has `wake_at`, and one
+that was not still names what it waits for.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.db import transaction
+
+from sagas import holds, registry, store, transitions
+from sagas.conf import options
+from sagas.errors import UnknownDefinition
+from sagas.failpoints import Failpoint, reach
+from sagas.models import SagaHold
+from sagas.state import Row
+
+#: Key of the PostgreSQL advisory lock that keeps ramps apart.
+RAMP_LOCK = 7_240_429
+#: After a pause of the sweep no more sagas go on at once than in this much time.
+LONGEST_CATCH_UP = timedelta(seconds=10)
+
+
+def let_go() -> list[Row]:
+    """Let those go whose turn it is; returns the rows to drive."""
+    waited_for = store.held_dependencies()
+    if not waited_for:
+        return []
+    with transaction.atomic():
+        is_alone = store.try_lock(RAMP_LOCK)
+        rows = [row for dependency in waited_for for row in _next(dependency)] if is_alone else []
+    reach(Failpoint.LET_GO_COMMITTED)
+    return [row for row in rows if _is_known(row)]
+
+
+def _next(dependency: str) -> list[Row]:
+    hold = holds.active(dependency)
+    return _probing(hold) if hold is not None else _released(dependency)
+
+
+def _probing(hold: SagaHold) -> list[Row]:
+    """One saga, if it is time to try again."""
+    if hold.probe_at is None or hold.probe_at > store.now():
+        return []
+    rows = store.take_held(hold.dependency, 1)
+    for row in rows:
+        holds.begin_probe(hold, row.id)
+        _go_on(row, f"Tries whether {hold.dependency} works again")
+    return rows
+
+
+def _released(dependency: str) -> list[Row]:
+    """As many as have become due since the last ones."""
+    last = SagaHold.objects.filter(dependency=dependency).first()
+    if last is None or last.ramped_at is None or last.per_second is None:
+        return []
+    pace = timedelta(seconds=1 / last.per_second)
+    since = max(last.ramped_at, store.now() - max(LONGEST_CATCH_UP, pace))
+    due = min((store.now() - since) // pace, options().sweep_batch_size)
+    rows = store.take_held(dependency, due) if due else []
+    for row in rows:
+        _go_on(row, f"{dependency} is no longer on hold")
+    if due:
+        SagaHold.objects.filter(pk=last.pk).update(ramped_at=since + due * pace)
+    return rows
+
+
+def _go_on(row: Row, message: str) -> None:
+    transitions.let_go(row, message)
+    store.save(row)
+
+
+def _is_known(row: Row) -> bool:
+    """One of a definition this process does not have is swept by a process that does."""
+    try:
+        registry.get(row.name, row.version)
+    except UnknownDefinition:
+        return False
+    return True
