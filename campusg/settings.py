@@ -302,6 +302,10 @@ STEP_RETRY_DELAY = timedelta(seconds=env.float("CAMPUSG_STEP_RETRY_DELAY_SECONDS
 SAGAS: dict[str, Any] = {
     "RETRY": Retry(retries=STEP_RETRIES, first=STEP_RETRY_DELAY),
     "RUN_AHEAD": env.bool("CAMPUSG_RUN_AHEAD", default=True),
+    "BREAKER_TROUBLES": env.int("CAMPUSG_BREAKER_TROUBLES", default=10),
+    "BREAKER_WINDOW": timedelta(seconds=env.float("CAMPUSG_BREAKER_WINDOW_SECONDS", default=60.0)),
+    "BREAKER_PROBE": timedelta(seconds=env.float("CAMPUSG_BREAKER_PROBE_SECONDS", default=30.0)),
+    "RELEASE_PER_SECOND": env.float("CAMPUSG_RELEASE_PER_SECOND", default=20.0),
     "EVENT_EXCHANGE": topology.EVENTS_EXCHANGE,
 }
 ORDER_ACCEPTANCE_WINDOW = timedelta(seconds=env.int("CAMPUSG_ACCEPTANCE_WINDOW_SECONDS", default=1800))

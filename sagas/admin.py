@@ -23,9 +23,9 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from sagas import engine, history
+from sagas import conf, engine, history, holds
 from sagas.errors import Problem
-from sagas.models import Action, SagaInstance, Status
+from sagas.models import Action, SagaHold, SagaInstance, Status
 from sagas.state import Row
 
 if apps.is_installed("unfold"):
@@ -58,6 +58,25 @@ class ReasonForm(forms.Form):
         widget=forms.Textarea(attrs={"rows": 3, "class": "saga-reason", "autofocus": True}),
         help_text="Kept in the saga's history with your name.",
     )
+
+
+class ReleaseForm(ReasonForm):
+    per_second = forms.FloatField(min_value=0.01, max_value=1000, help_text="How many sagas go on each second.")
+
+
+class HoldForm(ReasonForm, forms.ModelForm):  # type: ignore[type-arg]
+    dependency = forms.ChoiceField(choices=lambda: [(name, name) for name in holds.known()])
+
+    class Meta:
+        model = SagaHold
+        fields = ("dependency", "reason")
+
+    def clean_dependency(self) -> str:
+        dependency: str = self.cleaned_data["dependency"]
+        current = holds.active(dependency)
+        if current is not None and not current.is_automatic:
+            raise forms.ValidationError(f"{dependency} is on hold already: {current.reason}")
+        return dependency
 
 
 @dataclass(frozen=True)
@@ -112,7 +131,7 @@ VERBS = (RETRY, SKIP, CLOSE, CANCEL)
 class SagaInstanceAdmin(ModelAdmin):  # type: ignore[misc]
     list_display = ("short_id", "name", "status_label", "step", "short_subject", "why", "started", "took")
     list_display_links = ("short_id",)
-    list_filter = ("status", "name", "reason_code", "created_at")
+    list_filter = ("status", "name", "held_by", "reason_code", "created_at")
     search_fields = ("id", "subject", "owner", "key")
     search_help_text = "Search by saga id, order id or owner."
     ordering = ("-created_at",)
@@ -164,7 +183,9 @@ class SagaInstanceAdmin(ModelAdmin):  # type: ignore[misc]
     @admin.display(description="status", ordering="status")
     def status_label(self, saga: SagaInstance) -> SafeString:
         tone = TONES.get(Status(saga.status), "done")
-        return format_html('<span class="saga-status saga-{}">{}</span>', tone, saga.get_status_display())
+        label = format_html('<span class="saga-status saga-{}">{}</span>', tone, saga.get_status_display())
+        waits = history.waiting_reason(saga)
+        return format_html('{} <span class="saga-status saga-back">{}</span>', label, waits) if waits else label
 
     @admin.display(description="current step")
     def step(self, saga: SagaInstance) -> str:
@@ -180,6 +201,8 @@ class SagaInstanceAdmin(ModelAdmin):  # type: ignore[misc]
 
     @admin.display(description="looked at again")
     def next_look(self, saga: SagaInstance) -> str:
+        if saga.held_since is not None:
+            return f"when {saga.held_by} is released; held since {saga.held_since:%d %b %H:%M:%S} UTC"
         return f"{saga.wake_at:%d %b %H:%M:%S} UTC" if saga.wake_at else "–"
 
     @admin.display(description="actions")
@@ -258,6 +281,75 @@ class SagaInstanceAdmin(ModelAdmin):  # type: ignore[misc]
         else:
             self.log_change(request, saga, f"{verb.title}: {reason}")
             self.message_user(request, f"{self.short_id(saga)} is {row.status.label.lower()}.", messages.SUCCESS)
+
+
+@admin.register(SagaHold)
+class SagaHoldAdmin(ModelAdmin):  # type: ignore[misc]
+    """What is and was on hold. Adding one puts it on hold; releasing asks for a reason and a pace."""
+
+    list_display = ("dependency", "state", "sagas_waiting", "reason", "actor", "held_at", "released_by", "released_at")
+    list_filter = ("dependency", "is_automatic")
+    ordering = ("-held_at",)
+    actions = ("release_selected",)
+    form = HoldForm
+
+    class Media:
+        css = {"all": ("sagas/admin.css",)}
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return bool(request.user.has_perm("sagas.hold_dependency"))
+
+    def get_fields(self, request: HttpRequest, obj: SagaHold | None = None) -> list[str]:
+        return ["dependency", "reason"] if obj is None else [field.name for field in SagaHold._meta.fields]
+
+    def has_release_permission(self, request: HttpRequest) -> bool:
+        return self.has_add_permission(request)
+
+    def has_change_permission(self, request: HttpRequest, obj: SagaHold | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: SagaHold | None = None) -> bool:
+        return False
+
+    @admin.display(description="state")
+    def state(self, hold: SagaHold) -> SafeString:
+        tone, word = ("bad", "On hold") if hold.released_at is None else ("done", "Released")
+        return format_html('<span class="saga-status saga-{}">{}</span>', tone, word)
+
+    @admin.display(description="sagas waiting")
+    def sagas_waiting(self, hold: SagaHold) -> int | str:
+        return holds.waiting().get(hold.dependency, 0) if hold.released_at is None else "–"
+
+    def save_model(self, request: HttpRequest, obj: SagaHold, form: Any, change: bool) -> None:
+        made = holds.hold(obj.dependency, reason=form.cleaned_data["reason"], actor=request.user.get_username())
+        obj.__dict__.update(made.__dict__)
+
+    @admin.action(description="Release what is selected…", permissions=["release"])
+    def release_selected(self, request: HttpRequest, queryset: QuerySet[SagaHold]) -> HttpResponse | None:
+        """Ask for a reason and a pace; with them, let the sagas that wait go on."""
+        pace = {"per_second": conf.options().release_per_second}
+        form = ReleaseForm(request.POST if "reason" in request.POST else None, initial=pace)
+        if not form.is_valid():
+            return self._ask(request, form, list(queryset))
+        for hold in queryset:
+            self._release(request, hold, form.cleaned_data)
+        return None
+
+    def _ask(self, request: HttpRequest, form: ReleaseForm, chosen: list[SagaHold]) -> HttpResponse:
+        context = {
+            **self.admin_site.each_context(request), "title": "Release", "chosen": chosen, "form": form,
+            "opts": self.opts, "back": request.get_full_path(),
+        }  # fmt: skip
+        return TemplateResponse(request, "sagas/admin/release.html", context)
+
+    def _release(self, request: HttpRequest, hold: SagaHold, wish: dict[str, Any]) -> None:
+        try:
+            holds.release(hold.dependency, **wish, actor=request.user.get_username())
+        except Problem as problem:
+            self.message_user(request, problem.detail, messages.ERROR)
+        else:
+            self.log_change(request, hold, f"Release: {wish['reason']}")
+            self.message_user(request, f"{hold.dependency} is released.", messages.SUCCESS)
 
 
 def _lines(saga: SagaInstance, events: list[Any]) -> list[dict[str, Any]]:

@@ -29,6 +29,11 @@ def current_step(saga: SagaInstance) -> str | None:
     return step.compensation.name if is_going_back and step.compensation else step.name
 
 
+def waiting_reason(saga: SagaInstance) -> str | None:
+    """Why nothing happens to it although nothing is wrong with it."""
+    return f"held: {saga.held_by}" if saga.held_by else None
+
+
 def events_of(saga_id: uuid.UUID, *, include_internal: bool = False) -> list[SagaEvent]:
     events = SagaEvent.objects.filter(saga_id=saga_id).order_by("seq")
     return list(events if include_internal else events.exclude(action__in=INTERNAL))
@@ -78,6 +83,7 @@ def saga_view(saga: SagaInstance) -> dict[str, Any]:
         "reason": saga.reason or None,
         "error": saga.error or None,
         "next_try_at": saga.wake_at,
+        "waiting_reason": waiting_reason(saga),
         "deadline_at": saga.deadline_at,
         "created_at": saga.created_at,
         "updated_at": saga.updated_at,

@@ -10,8 +10,10 @@ from __future__ import annotations
 import logging
 import time
 import uuid
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from django.db import transaction
 from django.db.models import Count
@@ -170,6 +172,30 @@ def waiting() -> dict[str, int]:
     """How many sagas wait, by what they wait for."""
     counted = SagaInstance.objects.exclude(held_by="").values_list("held_by").annotate(Count("id")).order_by("held_by")
     return dict(counted)
+
+
+def states() -> list[dict[str, Any]]:
+    """Everything that steps use, or sagas wait for, with its last hold."""
+    counted = waiting()
+    names = sorted({*known(), *counted})
+    return [state(name, SagaHold.objects.filter(dependency=name).first(), counted) for name in names]
+
+
+def state(dependency: str, last: SagaHold | None, counted: Mapping[str, int]) -> dict[str, Any]:
+    is_on_hold = last is not None and last.released_at is None
+    return {
+        "dependency": dependency,
+        "is_on_hold": is_on_hold,
+        "is_automatic": last is not None and last.is_automatic,
+        "sagas_waiting": counted.get(dependency, 0),
+        "reason": last and last.reason,
+        "actor": last and last.actor,
+        "held_at": last and last.held_at,
+        "next_probe_at": last.probe_at if last is not None and is_on_hold else None,
+        "released_at": last and last.released_at,
+        "released_by": (last and last.released_by) or None,
+        "per_second": last and last.per_second,
+    }
 
 
 def _insert(dependency: str, *, reason: str, actor: str, is_automatic: bool = False) -> SagaHold:

@@ -70,6 +70,7 @@ class SagaSummary(serializers.Serializer[SagaInstance]):
     reason = serializers.CharField(allow_null=True)
     error = serializers.CharField(allow_null=True)
     next_try_at = serializers.DateTimeField(allow_null=True)
+    waiting_reason = serializers.CharField(allow_null=True, help_text="`held: stripe` while that is on hold.")
     deadline_at = serializers.DateTimeField(allow_null=True)
     created_at = serializers.DateTimeField()
     updated_at = serializers.DateTimeField()
@@ -100,7 +101,7 @@ class CancelSaga(serializers.Serializer[Any]):
     reason = serializers.CharField(max_length=500, default="Manual cancellation requested by user")
 
     def to_internal_value(self, data: Any) -> Any:
-        _refuse_unknown(self, data)
+        refuse_unknown(self, data)
         return super().to_internal_value(data)
 
 
@@ -117,7 +118,7 @@ class RetrySaga(serializers.Serializer[Any]):
     reason = serializers.CharField(max_length=500, help_text="What was done so that it will work now.")
 
     def to_internal_value(self, data: Any) -> Any:
-        _refuse_unknown(self, data)
+        refuse_unknown(self, data)
         return super().to_internal_value(data)
 
 
@@ -138,7 +139,7 @@ def _plain(serializer: serializers.Serializer[Any], view: dict[str, Any]) -> Any
     return base.to_representation(serializer, view)
 
 
-def _refuse_unknown(serializer: serializers.Serializer[Any], data: Any) -> None:
+def refuse_unknown(serializer: serializers.Serializer[Any], data: Any) -> None:
     unknown = set(data) - set(serializer.fields) if isinstance(data, dict) else set()
     if unknown:
         raise serializers.ValidationError(

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.urls import URLPattern, path
 
-from sagas.api import views
+from sagas.api import holds, views
 
 
 def everywhere(route: str, view: Any, name: str) -> list[URLPattern]:
@@ -17,6 +17,8 @@ def everywhere(route: str, view: Any, name: str) -> list[URLPattern]:
 
 urlpatterns = [
     *everywhere("sagas", views.Sagas, "sagas"),
+    *everywhere("sagas/holds", holds.Holds, "saga-holds"),
+    *everywhere("sagas/holds/<str:dependency>/release", holds.ReleaseOne, "saga-hold-release"),
     *everywhere("sagas/<str:saga_id>", views.OneSaga, "saga"),
     *everywhere("sagas/<str:saga_id>/cancel", views.CancelOneSaga, "saga-cancel"),
     *everywhere("sagas/<str:saga_id>/retry", views.RetryOneSaga, "saga-retry"),

@@ -5,20 +5,25 @@ from __future__ import annotations
 import argparse
 import json
 import uuid
+from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from sagas import engine, history, outbox, registry, store
+from sagas import engine, history, holds, outbox, registry, store
 from sagas.api.serializers import SagaSummary, parse_status
 from sagas.errors import Problem, SagaError
 from sagas.models import SagaInstance
+from sagas.state import Row
+
+T = TypeVar("T")
 
 
 class Command(BaseCommand):
     help = (
-        "List and show saga definitions, sagas and unpublished events; cancel, retry, skip a step of, or close a saga."
+        "List and show saga definitions, sagas and unpublished events; cancel, retry, skip a step of, or close a saga; "
+        "put what sagas use on hold and release it."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -39,6 +44,15 @@ class Command(BaseCommand):
             if name == "skip":
                 command.add_argument("--result", type=json.loads, help="what the step would have returned, as JSON")
 
+        actions.add_parser("holds", help="list what steps use, what of it is on hold, and how many sagas wait")
+        hold = actions.add_parser("hold", help="let sagas stop before calls that use a dependency")
+        hold.add_argument("dependency")
+        hold.add_argument("--reason", required=True)
+        release = actions.add_parser("release", help="let the sagas that wait for a dependency go on")
+        release.add_argument("dependency")
+        release.add_argument("--reason", default="It works again.")
+        release.add_argument("--per-second", type=_pace, help="how many sagas go on each second")
+
     def handle(self, *args: Any, **options: Any) -> None:
         getattr(self, f"_{options['action']}")(options)
 
@@ -57,6 +71,23 @@ class Command(BaseCommand):
             self.stdout.write(_waiting(found.topic, found.events, now - found.oldest_at))
         oldest = now - min(found.oldest_at for found in topics)
         self.stdout.write(_waiting("total", sum(found.events for found in topics), oldest))
+
+    def _holds(self, options: dict[str, Any]) -> None:
+        for state in holds.states():
+            self.stdout.write(_hold_line(state))
+
+    def _hold(self, options: dict[str, Any]) -> None:
+        wish = {"reason": options["reason"], "actor": "cli"}
+        self._do(lambda: holds.hold(options["dependency"], **wish))
+        self.stdout.write(f"{options['dependency']} is on hold.")
+
+    def _release(self, options: dict[str, Any]) -> None:
+        wish = {"reason": options["reason"], "actor": "cli", "per_second": options["per_second"]}
+        released = self._do(lambda: holds.release(options["dependency"], **wish))
+        waiting = holds.waiting().get(options["dependency"], 0)
+        self.stdout.write(
+            f"{options['dependency']} is released: {waiting} sagas go on, {released.per_second:g} a second."
+        )
 
     def _show(self, options: dict[str, Any]) -> None:
         what = options["what"]
@@ -80,6 +111,8 @@ class Command(BaseCommand):
     def _show_saga(self, saga: SagaInstance) -> None:
         self.stdout.write(f"{saga.name} v{saga.version} {saga.id}")
         self.stdout.write(f"status  {saga.status}  step {history.current_step(saga) or '-'}  subject {saga.subject}")
+        if waiting := history.waiting_reason(saga):
+            self.stdout.write(f"waits   {waiting} since {saga.held_since:%d %b %H:%M:%S}")
         for name in ("reason", "error"):
             if getattr(saga, name):
                 self.stdout.write(f"{name:<7} {getattr(saga, name)}")
@@ -114,16 +147,36 @@ class Command(BaseCommand):
     def _close(self, options: dict[str, Any]) -> None:
         self._act(lambda: engine.close(options["saga_id"], reason=options["reason"], actor="cli"))
 
-    def _act(self, work: Any) -> None:
+    def _act(self, work: Callable[[], Row]) -> None:
+        row = self._do(work)
+        self.stdout.write(f"{row.id} {row.status.value}")
+
+    def _do(self, work: Callable[[], T]) -> T:
         try:
-            row = work()
+            return work()
         except Problem as problem:
             raise CommandError(f"{problem.detail} {problem.advice}") from None
-        self.stdout.write(f"{row.id} {row.status.value}")
 
 
 def _line(saga: SagaInstance) -> str:
-    return f"{saga.id}  {saga.status:<16} {history.current_step(saga) or '-':<20} {saga.name}  {saga.subject}"
+    line = f"{saga.id}  {saga.status:<16} {history.current_step(saga) or '-':<20} {saga.name}  {saga.subject}"
+    return f"{line}  {history.waiting_reason(saga) or ''}".rstrip()
+
+
+def _hold_line(state: dict[str, Any]) -> str:
+    name, waiting = state["dependency"], f"{state['sagas_waiting']} sagas wait"
+    if state["is_on_hold"]:
+        return (
+            f"{name:<16} on hold since {state['held_at']:%d %b %H:%M} by {state['actor']}, {waiting}: {state['reason']}"
+        )
+    return f"{name:<16} not on hold, {waiting}"
+
+
+def _pace(text: str) -> float:
+    pace = float(text)
+    if not 0.01 <= pace <= 1000:
+        raise argparse.ArgumentTypeError("between 0.01 and 1000")
+    return pace
 
 
 def _waiting(topic: str, events: int, age: timedelta) -> str:
