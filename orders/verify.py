@@ -1,0 +1,291 @@
+"""What must hold for every order, its money, its food, its alarm and the answers given about it."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from datetime import timedelta
+from itertools import islice
+from typing import Any
+
+from django.conf import settings
+from django.db.models import BigIntegerField, Count, Exists, F, OuterRef, Q, QuerySet, Subquery, Sum
+from django.db.models.fields.json import KT
+from django.db.models.functions import Cast, Round
+
+from orders.acceptance import REASON_CODE
+from orders.models import IdempotencyKey, MenuItem, Order, OrderLine, OrderStatus, StockReservation
+from orders.services import SYSTEM
+from payments.models import EscrowTransaction, Payment, PaymentStatus, TransactionStatus, TransactionType
+from sagas.invariants import Breach, Invariant, UuidText, differences
+from sagas.models import Action, SagaEvent, SagaInstance, Status
+from timers.models import ScheduledEvent
+
+#: How long after its window an order may still be CREATED before that is a breach and not a sweep on its way.
+LATE = timedelta(minutes=5)
+KEYS_AT_A_TIME = 1_000
+
+PLACED = (OrderStatus.CREATED, OrderStatus.ACCEPTED)
+OVER = (OrderStatus.CANCELLED, OrderStatus.FAILED)
+LIVE_PAYMENT = (PaymentStatus.AUTHORIZED, PaymentStatus.CAPTURING, PaymentStatus.VOIDING)
+#: The authorization lives or was used; what was captured may have been given back by hand.
+SECURED = (PaymentStatus.AUTHORIZED, PaymentStatus.CAPTURING, PaymentStatus.CAPTURED, PaymentStatus.REFUNDED)
+
+
+# -- I1: a placed order has its money -------------------------------------------------------------------------------
+def without_authorization() -> Iterator[Breach]:
+    secured = Payment.objects.filter(
+        pk=OuterRef("payment_id"), order_id=OuterRef("pk"), status__in=SECURED, amount_cents=OuterRef("cents")
+    )
+    payment_status = Subquery(Payment.objects.filter(order_id=OuterRef("pk")).values("status")[:1])
+    for order in _placed().filter(~Exists(secured)).annotate(payment_status=payment_status).iterator():
+        payment = order.payment_status or "missing"
+        yield Breach(f"order {order.pk}", f"{order.status} for {order.cents} cents, its payment is {payment}")
+
+
+def without_escrow() -> Iterator[Breach]:
+    held = EscrowTransaction.objects.filter(
+        order_id=OuterRef("pk"), payment_id=OuterRef("payment_id"), type=TransactionType.HOLD,
+        status=TransactionStatus.HELD, amount_cents=OuterRef("cents"),
+    )  # fmt: skip
+    for order in _placed().filter(~Exists(held)).iterator():
+        yield Breach(f"order {order.pk}", f"{order.status}, its {order.cents} cents are not held in escrow")
+
+
+def _placed() -> QuerySet[Any]:
+    cents = Cast(Round(F("total_amount") * 100), BigIntegerField())
+    placed: QuerySet[Any] = Order.objects.filter(status__in=PLACED).annotate(cents=cents).order_by("pk")
+    return placed
+
+
+# -- I2: an order that is over holds nothing ------------------------------------------------------------------------
+def money_left() -> Iterator[Breach]:
+    kept = Q(status__in=LIVE_PAYMENT) | ~Q(captured_cents=F("refunded_cents"))
+    left = Payment.objects.filter(kept, order_id=OuterRef("pk"))
+    told = {name: Subquery(left.values(name)[:1]) for name in ("status", "captured_cents", "refunded_cents")}
+    found = _over().filter(Exists(left)).annotate(**{f"payment_{name}": value for name, value in told.items()})
+    for order in found.iterator():
+        cents = f"captured {order.payment_captured_cents}, refunded {order.payment_refunded_cents} cents"
+        yield Breach(f"order {order.pk}", f"{order.status}, its payment is {order.payment_status}: {cents}")
+
+
+def escrow_left() -> Iterator[Breach]:
+    kept = (TransactionStatus.HELD, TransactionStatus.RELEASING)
+    held = EscrowTransaction.objects.filter(order_id=OuterRef("pk"), type=TransactionType.HOLD, status__in=kept)
+    for order in _over().filter(Exists(held)).iterator():
+        yield Breach(f"order {order.pk}", f"{order.status}, its escrow is still held")
+
+
+def food_left() -> Iterator[Breach]:
+    held = StockReservation.objects.held().filter(order_id=OuterRef("pk"))
+    for order in _over().filter(Exists(held)).iterator():
+        yield Breach(f"order {order.pk}", f"{order.status}, food is still reserved for it")
+
+
+def alarm_left() -> Iterator[Breach]:
+    for order in _over().filter(Exists(_live_alarm())).iterator():
+        yield Breach(f"order {order.pk}", f"{order.status}, its alarm is still set")
+
+
+def _over() -> QuerySet[Any]:
+    over: QuerySet[Any] = Order.objects.filter(status__in=OVER).order_by("pk")
+    return over
+
+
+def _live_alarm() -> QuerySet[Any]:
+    alarms = ScheduledEvent.objects.live().filter(event_type=settings.ORDER_ACCEPTANCE_EVENT)
+    live: QuerySet[Any] = alarms.filter(entity_id=UuidText(OuterRef("pk")))
+    return live
+
+
+# -- I6: stock ------------------------------------------------------------------------------------------------------
+def stock_that_differs() -> Iterator[Breach]:
+    for item in MenuItem.objects.filter(Q(reserved__lt=0) | Q(reserved__gt=F("stock"))).order_by("pk"):
+        yield Breach(f"item {item.pk}", f"{item.reserved} reserved of {item.stock} on hand")
+    promised = StockReservation.objects.held().values_list("item_id").annotate(quantity=Sum("quantity"))
+    kept = MenuItem.objects.exclude(reserved=0).values_list("pk", "reserved")
+    for (sku,), told, reserved in differences(promised, kept):
+        yield Breach(f"item {sku}", f"{reserved or 0} reserved, {told or 0} promised to orders")
+
+
+def placed_without_food() -> Iterator[Breach]:
+    lines = OrderLine.objects.filter(order__status__in=PLACED, sku__isnull=False)
+    wanted = lines.values_list("order_id", "sku").annotate(ordered=Sum("quantity"))
+    held = StockReservation.objects.held().filter(order__status__in=PLACED)
+    kept = held.values_list("order_id", "item_id").annotate(ordered=Sum("quantity"))
+    for (order_id, sku), ordered, reserved in differences(wanted, kept):
+        yield Breach(f"order {order_id}", f"{ordered or 0} × {sku} ordered, {reserved or 0} reserved")
+
+
+# -- I9: the order is where its saga left it ------------------------------------------------------------------------
+def orders_astray() -> Iterator[Breach]:
+    """Orders without their saga, and orders whose saga ended elsewhere; what a person settled by hand is left out."""
+    saga = SagaInstance.objects.filter(pk=OuterRef("saga_id"))
+    by_hand = SagaEvent.objects.filter(saga_id=OuterRef("saga_id"), action__in=(Action.SKIPPED, Action.CLOSED))
+    refund = SagaInstance.objects.filter(name="refund_order", subject=UuidText(OuterRef("pk")))
+    placed_or_refunded = Q(status__in=(*PLACED, OrderStatus.COMPLETED)) | (
+        Q(status__in=(OrderStatus.CANCELLING, OrderStatus.CANCELLED)) & Exists(refund)
+    )
+    ended_elsewhere = (
+        Exists(saga.filter(status=Status.COMPLETED)) & ~placed_or_refunded
+        | Exists(saga.filter(status__in=(Status.COMPENSATED, Status.FAILED))) & ~Q(status=OrderStatus.FAILED)
+        | Exists(saga.filter(status=Status.CANCELLED)) & ~Q(status=OrderStatus.CANCELLED)
+    )
+    astray: QuerySet[Any] = Order.objects.filter(~Exists(saga) | ended_elsewhere & ~Exists(by_hand)).order_by("pk")
+    for order in astray.annotate(saga_status=Subquery(saga.values("status")[:1])).iterator():
+        yield Breach(f"order {order.pk}", f"{order.status}, its saga is {order.saga_status or 'missing'}")
+
+
+def orders_lost() -> Iterator[Breach]:
+    order = Order.objects.filter(saga_id=OuterRef("pk"))
+    for saga in SagaInstance.objects.filter(~Exists(order), name="create_order").order_by("pk").iterator():
+        yield Breach(f"order {saga.subject}", f"is gone; its saga {saga.pk} is {saga.status}")
+
+
+# -- I13: one key, one order ----------------------------------------------------------------------------------------
+def answers_astray() -> Iterator[Breach]:
+    """Kept answers that name an order that is not there, is another's, or was not made by that request."""
+    named = _kept_answers().order_by("pk").values_list("pk", "user", "path", "order", "saga")
+    rows = named.iterator(chunk_size=KEYS_AT_A_TIME)
+    while batch := list(islice(rows, KEYS_AT_A_TIME)):
+        ids = {order_id for *_, order, _ in batch if (order_id := _uuid(order))}
+        orders = Order.objects.only("saga_id", "owner", "customer_id").in_bulk(list(ids))
+        for pk, user, path, order, saga in batch:
+            trouble = _trouble(orders.get(_uuid(order)), user, path, saga)
+            if trouble:
+                yield Breach(f"idempotency key {pk}", f"{path} of {user} answers with order {order}, which {trouble}")
+
+
+def _trouble(order: Order | None, user: str, path: str, saga: str) -> str:
+    if order is None:
+        return "does not exist"
+    if not path.endswith("/orders"):
+        return "" if f"/{order.pk}/" in f"{path}/" else "is another order"
+    if str(order.saga_id) != saga:
+        return f"was not placed by saga {saga}"
+    is_of_user = user in (order.owner, order.customer_id) or order.owner == order.customer_id
+    return "" if is_of_user else f"belongs to {order.owner}"
+
+
+def keys_that_clash() -> Iterator[Breach]:
+    keys = IdempotencyKey.objects.order_by().values_list("user", "method", "path", "key")
+    for user, method, path, key, times in keys.annotate(times=Count("pk")).filter(times__gt=1):
+        yield Breach(f"idempotency key {key}", f"{times} answers to {method} {path} of {user}")
+    placing = _kept_answers().filter(path__endswith="/orders").order_by().values_list("order")
+    for order, times in placing.annotate(times=Count("pk")).filter(times__gt=1):
+        yield Breach(f"order {order}", f"was placed by {times} keys")
+
+
+def _kept_answers() -> QuerySet[Any]:
+    keys = IdempotencyKey.objects.annotate(order=KT("response__order_id"), saga=KT("response__saga_id"))
+    return keys.filter(order__isnull=False)
+
+
+def _uuid(text: str) -> uuid.UUID | None:
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        return None
+
+
+# -- I14: time ------------------------------------------------------------------------------------------------------
+def without_alarm() -> Iterator[Breach]:
+    """Orders waiting for a runner whose saga has set their alarm, within their window."""
+    is_set_up = Exists(SagaInstance.objects.filter(pk=OuterRef("saga_id"), status=Status.COMPLETED))
+    waiting = Order.objects.waiting_for_a_runner().filter(is_set_up, ~Exists(_live_alarm()))
+    for order in waiting.order_by("pk").iterator():
+        yield Breach(f"order {order.pk}", f"CREATED until {order.accept_by:%Y-%m-%d %H:%M:%S}, no alarm is set")
+
+
+def not_cancelled() -> Iterator[Breach]:
+    for order in Order.objects.past_acceptance(grace=LATE).order_by("accept_by").iterator():
+        yield Breach(f"order {order.pk}", f"still CREATED, its window closed at {order.accept_by:%Y-%m-%d %H:%M:%S}")
+
+
+def timed_out_wrongly() -> Iterator[Breach]:
+    timed_out = Order.objects.filter(status=OrderStatus.CANCELLED, reason_code=REASON_CODE, cancelled_by=SYSTEM)
+    for order in timed_out.filter(Q(updated_at__lt=F("accept_by")) | ~Q(runner="")).order_by("pk").iterator():
+        who = f"accepted by {order.runner}" if order.runner else f"open until {order.accept_by}"
+        yield Breach(f"order {order.pk}", f"timed out at {order.updated_at} although {who}")
+
+
+_ADMIN = "look the order and its saga up in the admin"
+_CANCEL = "release it through the payments API or the admin, with the order's id as the reason"
+INVARIANTS = (
+    Invariant(
+        "I1", "a created or accepted order has one authorization of its total", "orders",
+        Order.objects.filter(status__in=PLACED), without_authorization,
+        "Nobody pays for this order: stop the delivery, cancel the order, then `manage.py reconcile --no-heal`.",
+    ),
+    Invariant(
+        "I1", "a created or accepted order has its total in escrow", "orders",
+        Order.objects.filter(status__in=PLACED), without_escrow,
+        f"Restaurant and runner could not be paid: {_ADMIN}; cancel the order if nobody carries it yet.",
+    ),
+    Invariant(
+        "I2", "a cancelled or failed order keeps no money", "orders",
+        Order.objects.filter(status__in=OVER), money_left,
+        f"`manage.py reconcile` lets go of what the provider still holds; otherwise {_CANCEL}.",
+    ),
+    Invariant(
+        "I2", "a cancelled or failed order keeps no escrow", "orders",
+        Order.objects.filter(status__in=OVER), escrow_left,
+        f"{_ADMIN.capitalize()}; then cancel its escrow through the payments API.",
+    ),
+    Invariant(
+        "I2", "a cancelled or failed order keeps no food", "orders",
+        Order.objects.filter(status__in=OVER), food_left,
+        "`manage.py shell -c \"from orders import inventory; inventory.release(order_id='ORDER_ID')\"` gives it back, "
+        "inside `transaction.atomic()`.",
+    ),
+    Invariant(
+        "I2", "a cancelled or failed order keeps no alarm", "orders",
+        Order.objects.filter(status__in=OVER), alarm_left,
+        "It will ring and find nothing to do. Switch it off in the admin, and find out who set it.",
+    ),
+    Invariant(
+        "I6", "reserved stock is on hand, and is what reservations promise", "items",
+        MenuItem.objects.all(), stock_that_differs,
+        "Too much reserved: food is not sold. Too little: it is sold twice. Take the item off the menu, then count.",
+    ),
+    Invariant(
+        "I6", "a created or accepted order has its food reserved", "orders",
+        Order.objects.filter(status__in=PLACED), placed_without_food,
+        "The restaurant may not have it any more: ask, then cancel the order or correct the reservation.",
+    ),
+    Invariant(
+        "I9", "every order is where its saga left it", "orders",
+        Order.objects.all(), orders_astray,
+        f"A status was changed outside the engine: {_ADMIN}; the saga's history says what it should be.",
+    ),
+    Invariant(
+        "I9", "every saga that placed an order has it", "sagas",
+        SagaInstance.objects.filter(name="create_order"), orders_lost,
+        "An order was deleted. Restore it from a backup: its money and food are still there.",
+    ),
+    Invariant(
+        "I13", "every kept answer names the order its request made", "keys",
+        IdempotencyKey.objects.all(), answers_astray,
+        "A customer who repeats the request is shown the wrong order. Delete the key; its order stays.",
+    ),
+    Invariant(
+        "I13", "one key has one answer, one order one key", "keys",
+        IdempotencyKey.objects.all(), keys_that_clash,
+        "Compare the orders with what the customer wanted; cancel what is too much.",
+    ),
+    Invariant(
+        "I14", "an order that waits for a runner has its alarm", "orders",
+        Order.objects.filter(status=OrderStatus.CREATED), without_alarm,
+        "The order sweep will cancel it when its time is up, alarm or not. Find out who switched the alarm off.",
+    ),
+    Invariant(
+        "I14", f"no order waits {LATE.seconds // 60} minutes past its window", "orders",
+        Order.objects.filter(status=OrderStatus.CREATED), not_cancelled,
+        "Neither timers nor the order sweep run: see that beat and the workers are up.",
+    ),
+    Invariant(
+        "I14", "no order timed out early, or after a runner had it", "orders",
+        Order.objects.filter(reason_code=REASON_CODE), timed_out_wrongly,
+        "The database's clock was wrong, or rows were changed by hand. The customer has the money back.",
+    ),
+)  # fmt: skip

@@ -1,0 +1,189 @@
+"""What must hold for every payment, its refunds, its escrow and the ledger, as far as our own rows tell.
+
+What the provider holds is another matter: `manage.py reconcile` compares that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Sum
+
+from payments.models import (
+    AccountKind,
+    EscrowTransaction,
+    LedgerEntry,
+    LedgerTransaction,
+    LedgerTransactionKind,
+    Payment,
+    PaymentStatus,
+    Refund,
+    RefundStatus,
+    TransactionStatus,
+    TransactionType,
+)
+from sagas.invariants import Breach, Invariant, differences
+
+AUTHORIZED = (PaymentStatus.AUTHORIZED, PaymentStatus.CAPTURING)
+PAID = (PaymentStatus.CAPTURED, PaymentStatus.REFUNDED)
+
+
+# -- I3: one authorization ------------------------------------------------------------------------------------------
+def authorized_twice() -> Iterator[Breach]:
+    ever = Payment.objects.filter(authorized_cents__gt=0).order_by().values_list("order_id")
+    for order_id, times in ever.annotate(times=Count("pk")).filter(times__gt=1):
+        ids = (
+            Payment.objects.filter(order_id=order_id, authorized_cents__gt=0)
+            .order_by("pk")
+            .values_list("pk", flat=True)
+        )
+        yield Breach(f"order {order_id}", f"{times} payments were authorized: {', '.join(map(str, ids))}")
+
+
+# -- I4: cents ------------------------------------------------------------------------------------------------------
+def wrong_cents() -> Iterator[Breach]:
+    """0 ≤ refunded ≤ claimed ≤ captured ≤ authorized ≤ amount, and the status says the same as the figures."""
+    refunded, claimed, captured = F("refunded_cents"), F("refund_claimed_cents"), F("captured_cents")
+    wrong = (
+        Q(refunded_cents__lt=0)
+        | Q(refund_claimed_cents__lt=refunded)
+        | Q(captured_cents__lt=claimed)
+        | Q(authorized_cents__lt=captured)
+        | ~Q(authorized_cents=0) & ~Q(authorized_cents=F("amount_cents"))
+        | Q(status__in=AUTHORIZED) & ~Q(authorized_cents__gt=0, captured_cents=0)
+        | Q(status__in=PAID, captured_cents__lte=0)
+        | ~Q(status__in=PAID) & ~Q(captured_cents=0)
+        | Q(status=PaymentStatus.CAPTURED, refunded_cents=captured)
+        | Q(status=PaymentStatus.REFUNDED) & ~Q(refunded_cents=captured)
+    )
+    for payment in Payment.objects.filter(wrong).order_by("pk").iterator():
+        yield Breach(f"payment {payment.pk}", _figures(payment))
+
+
+def _figures(payment: Payment) -> str:
+    names = ("amount", "authorized", "captured", "refund_claimed", "refunded")
+    figures = ", ".join(f"{name} {getattr(payment, f'{name}_cents')}" for name in names)
+    return f"{payment.status}: {figures} cents"
+
+
+def refunds_that_differ() -> Iterator[Breach]:
+    """What a payment says was claimed and given back is what its refunds add up to."""
+    of_payment = Refund.objects.values_list("payment_id")
+    given = of_payment.filter(status=RefundStatus.SUCCEEDED).annotate(cents=Sum("amount_cents"))
+    asked = of_payment.exclude(status=RefundStatus.FAILED).annotate(cents=Sum("amount_cents"))
+    for says, refunds, column in (("refunded", given, "refunded_cents"), ("claimed", asked, "refund_claimed_cents")):
+        kept = Payment.objects.exclude(**{column: 0}).values_list("pk", column)
+        for (payment_id,), told, cents in differences(refunds, kept):
+            yield Breach(f"payment {payment_id}", f"{cents or 0} cents {says}, its refunds say {told or 0}")
+
+
+# -- I5: the ledger -------------------------------------------------------------------------------------------------
+_SIDES = {
+    LedgerTransactionKind.CAPTURE: Q(debit__kind=AccountKind.CUSTOMER, credit__kind=AccountKind.ESCROW),
+    LedgerTransactionKind.REFUND: Q(debit__kind=AccountKind.ESCROW, credit__kind=AccountKind.CUSTOMER),
+    LedgerTransactionKind.RELEASE: Q(debit__kind=AccountKind.ESCROW) & ~Q(credit__kind__in=("customer", "escrow")),
+    LedgerTransactionKind.REVERSAL: ~Q(debit__kind__in=("customer", "escrow")) & Q(credit__kind=AccountKind.ESCROW),
+}
+
+
+def unbalanced() -> Iterator[Breach]:
+    """Transactions without an entry, and entries that do not take whole cents from the right account to another."""
+    entries = LedgerEntry.objects.filter(transaction_id=OuterRef("pk"))
+    for booked in LedgerTransaction.objects.filter(~Exists(entries)).order_by("pk").iterator():
+        yield Breach(f"ledger transaction {booked.pk}", f"{booked.key} has no entry")
+    right = (
+        Q(amount_cents__gt=0) & ~Q(debit=F("credit")) & Q(debit__currency=F("currency"), credit__currency=F("currency"))
+    )
+    sides = Q()
+    for kind, accounts in _SIDES.items():
+        sides |= Q(transaction__kind=kind) & accounts
+    for entry in LedgerEntry.objects.exclude(right & sides).select_related("transaction").order_by("pk").iterator():
+        booked = entry.transaction
+        yield Breach(f"ledger transaction {booked.pk}", f"{booked.key} takes {entry.amount_cents} cents {entry}")
+
+
+def books_that_differ() -> Iterator[Breach]:
+    """Ledger beside payments, per payment; ledger beside payouts and reversals, per order."""
+    of_payment = [
+        (LedgerTransactionKind.CAPTURE, "captured", "captured_cents"),
+        (LedgerTransactionKind.REFUND, "refunded", "refunded_cents"),
+    ]
+    for kind, says, column in of_payment:
+        kept = Payment.objects.exclude(**{column: 0}).values_list("pk", column)
+        for (payment_id,), told, cents in differences(_booked(kind, "payment_id"), kept):
+            yield Breach(f"payment {payment_id}", f"{cents or 0} cents {says}, the ledger says {told or 0}")
+    of_order = [
+        (LedgerTransactionKind.RELEASE, TransactionType.RELEASE),
+        (LedgerTransactionKind.REVERSAL, TransactionType.REVERSAL),
+    ]
+    for kind, type_ in of_order:
+        done = EscrowTransaction.objects.filter(type=type_, status=TransactionStatus.COMPLETED)
+        paid = done.values_list("order_id").annotate(cents=Sum("amount_cents"))
+        for (order_id,), told, cents in differences(_booked(kind, "order_id"), paid):
+            yield Breach(f"order {order_id}", f"{type_.lower()}s of {cents or 0} cents, the ledger says {told or 0}")
+
+
+def _booked(kind: LedgerTransactionKind, subject: str) -> QuerySet[LedgerEntry]:
+    entries = LedgerEntry.objects.filter(transaction__kind=kind)
+    return entries.values_list(f"transaction__{subject}").annotate(cents=Sum("amount_cents"))
+
+
+def overdrawn() -> Iterator[Breach]:
+    """Held = captured − released + reversed − returned, and never less than nothing."""
+    into = Sum("amount_cents", filter=Q(transaction__kind__in=("CAPTURE", "REVERSAL")), default=0)
+    out_of = Sum("amount_cents", filter=Q(transaction__kind__in=("RELEASE", "REFUND")), default=0)
+    positions = LedgerEntry.objects.order_by().values_list("transaction__order_id").annotate(came=into, went=out_of)
+    for order_id, came, went in positions.filter(went__gt=F("came")):
+        yield Breach(f"order {order_id}", f"{came} cents came into escrow, {went} left it")
+
+
+# -- I8: nothing twice ----------------------------------------------------------------------------------------------
+def booked_twice() -> Iterator[Breach]:
+    captures = LedgerEntry.objects.filter(transaction__kind=LedgerTransactionKind.CAPTURE).order_by()
+    for payment_id, times in (
+        captures.values_list("transaction__payment_id").annotate(times=Count("pk")).filter(times__gt=1)
+    ):
+        yield Breach(f"payment {payment_id}", f"its capture is booked {times} times")
+    holds = EscrowTransaction.objects.filter(type=TransactionType.HOLD).order_by().values_list("order_id")
+    for order_id, times in holds.annotate(times=Count("pk")).filter(times__gt=1):
+        yield Breach(f"order {order_id}", f"{times} escrows are held for it")
+
+
+_RECONCILE = "`manage.py reconcile --no-heal` tells what the provider says"
+INVARIANTS = (
+    Invariant(
+        "I3", "no order was authorized twice", "payments",
+        Payment.objects.all(), authorized_twice,
+        f"{_RECONCILE}; release the authorization that no order names.",
+    ),
+    Invariant(
+        "I4", "every payment's figures add up and agree with its status", "payments",
+        Payment.objects.all(), wrong_cents,
+        f"{_RECONCILE}: the provider's figures are right. Keep the row and correct it under four eyes.",
+    ),
+    Invariant(
+        "I4", "claimed and refunded cents are those of the refunds", "refunds",
+        Refund.objects.all(), refunds_that_differ,
+        f"{_RECONCILE}: a refund that is there was paid, one that is not was never sent.",
+    ),
+    Invariant(
+        "I5", "every ledger entry takes cents from the right account to the right one", "ledger entries",
+        LedgerEntry.objects.all(), unbalanced,
+        "The ledger was changed past its triggers. Compare with a backup; book a correction, change nothing.",
+    ),
+    Invariant(
+        "I5", "the ledger says what payments and payouts say", "ledger entries",
+        LedgerEntry.objects.all(), books_that_differ,
+        f"{_RECONCILE}: whichever side agrees with the provider is right. Book a correction, change nothing.",
+    ),
+    Invariant(
+        "I5", "no order takes more out of escrow than came in", "ledger entries",
+        LedgerEntry.objects.all(), overdrawn,
+        f"Somebody was paid twice, or a capture is missing: {_RECONCILE}.",
+    ),
+    Invariant(
+        "I8", "no capture is booked twice, no order is held twice", "ledger transactions",
+        LedgerTransaction.objects.all(), booked_twice,
+        f"{_RECONCILE}. Book a correction, change nothing.",
+    ),
+)  # fmt: skip

@@ -1,0 +1,66 @@
+"""What an invariant is to `manage.py verify`: a sentence, the rows it is about, and a search for what breaks it.
+
+Each app states its own in a module `verify`. A search only reads, asks the database and not the code that wrote the
+rows, and says nothing about what is merely under way: at every commit of a healthy system it finds nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from django.db.models import CharField, Func, QuerySet
+
+
+@dataclass(frozen=True)
+class Breach:
+    """One thing that must never be: `subject` names the row (`order 0199…`), `detail` says what is wrong with it."""
+
+    subject: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Invariant:
+    """`code` is the design's number (I5); several may share one. `of` names what `looks_at` counts; `advice` says what
+    to do when `search` finds something."""
+
+    code: str
+    says: str
+    of: str
+    looks_at: QuerySet[Any]
+    search: Callable[[], Iterable[Breach]]
+    advice: str
+
+
+Difference = tuple[tuple[Any, ...], Any, Any]
+
+
+def differences(told: QuerySet[Any], kept: QuerySet[Any]) -> Iterator[Difference]:
+    """Where two lists of `(key …, figure)` rows disagree: the key, and each side's figure, None where it has no row.
+
+    The database compares; what comes back are the disagreements only.
+    """
+    told, kept = told.order_by(), kept.order_by()
+    told_alone = {tuple(row[:-1]): row[-1] for row in told.difference(kept)}
+    kept_alone = {tuple(row[:-1]): row[-1] for row in kept.difference(told)}
+    for key in sorted(told_alone.keys() | kept_alone.keys(), key=str):
+        yield key, told_alone.get(key), kept_alone.get(key)
+
+
+class UuidText(Func):
+    """A UUID column as the text that other apps know it by, `str(uuid)`; SQLite keeps UUIDs as bare hex digits."""
+
+    output_field = CharField()
+    arity = 1
+    template = "(%(expressions)s)::text"
+
+    def as_sqlite(self, compiler: Any, connection: Any, **extra: Any) -> tuple[str, Any]:
+        hexadecimal, parameters = compiler.compile(self.source_expressions[0])
+        parts = [f"substr({hexadecimal}, {start}, {length})" for start, length in _GROUPS]
+        return " || '-' || ".join(parts), tuple(parameters) * len(parts)
+
+
+#: First digit and length of the five groups of a UUID's hexadecimal digits.
+_GROUPS = ((1, 8), (9, 4), (13, 4), (17, 4), (21, 12))

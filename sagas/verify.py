@@ -1,0 +1,216 @@
+"""What must hold for every saga, whatever it is about: its row, its history, its events."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from datetime import timedelta
+from functools import lru_cache
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
+
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet
+
+from sagas import registry, store
+from sagas.conf import options
+from sagas.definition import Saga
+from sagas.errors import UnknownDefinition
+from sagas.folding import Fact, Unlawful, fold, words
+from sagas.invariants import Breach, Invariant
+from sagas.models import FINAL, OPEN, Action, SagaEvent, SagaInstance, Status
+
+#: How long the sweep or the relay may be late before that is a breach and not a busy moment.
+LATE = timedelta(minutes=10)
+ROWS_AT_A_TIME = 5_000
+#: Different histories whose verdict is remembered: most sagas went the same few ways.
+HISTORIES_REMEMBERED = 20_000
+
+_FACT = ("seq", "action", "step", "status", "attempt", "saga_status", "position", "epoch")
+_DONE = (Action.STEP_COMPLETED, Action.UNDO_COMPLETED)
+
+
+# -- I7: where a saga may stand -------------------------------------------------------------------------------------
+def impossible_rows() -> Iterator[Breach]:
+    """Rows the engine's CHECKs forbid: they stay true even where somebody dropped the CHECKs."""
+    is_open, is_final, is_parked = Q(status__in=OPEN), Q(status__in=FINAL), Q(status=Status.NEEDS_ATTENTION)
+    impossible = (
+        ~Q(status__in=Status.values)
+        | is_open & Q(wake_at__isnull=True)
+        | ~is_open & (Q(wake_at__isnull=False) | Q(lease_token__isnull=False))
+        | is_final & Q(finished_at__isnull=True)
+        | ~is_final & Q(finished_at__isnull=False)
+        | is_parked & (Q(error="") | Q(resume_status=""))
+        | Q(lease_token__isnull=True, lease_until__isnull=False)
+        | Q(lease_token__isnull=False, lease_until__isnull=True)
+    )
+    for saga in SagaInstance.objects.filter(impossible).order_by("pk").iterator():
+        shown = {name: getattr(saga, name) for name in ("wake_at", "lease_until", "finished_at", "resume_status")}
+        kept = ", ".join(f"{name} {value}" for name, value in shown.items() if value)
+        yield Breach(f"saga {saga.pk}", f"{saga.status} with {kept or 'nothing that would ever wake it'}")
+
+
+def overdue() -> Iterator[Breach]:
+    late = SagaInstance.objects.filter(status__in=OPEN, wake_at__lt=store.now() - LATE)
+    for saga in late.order_by("wake_at").iterator():
+        yield Breach(f"saga {saga.pk}", f"{saga.status}, to be looked at since {saga.wake_at:%Y-%m-%d %H:%M:%S}")
+
+
+# -- I8: nothing twice ----------------------------------------------------------------------------------------------
+def done_twice() -> Iterator[Breach]:
+    done = SagaEvent.objects.filter(action__in=_DONE).order_by().values_list("saga_id", "action", "step")
+    for saga_id, action, step, times in done.annotate(times=Count("pk")).filter(times__gt=1).iterator():
+        yield Breach(f"saga {saga_id}", f"{action} {step}: {times} times")
+
+
+# -- I9: the history is the row -------------------------------------------------------------------------------------
+def histories_that_differ() -> Iterator[Breach]:
+    """Every saga's history folded through the state machine, beside its row. Both are read once, in the order of the
+    sagas' ids, so that only one saga is in memory at a time."""
+    rows = SagaInstance.objects.order_by("pk").values_list(
+        "pk", "name", "version", "seq", "status", "position", "epoch"
+    )
+    events = SagaEvent.objects.order_by("saga_id", "seq").values_list("saga_id", *_FACT)
+    histories = (
+        (saga_id, tuple(event[1:] for event in group))
+        for saga_id, group in groupby(events.iterator(chunk_size=ROWS_AT_A_TIME), key=itemgetter(0))
+    )
+    sagas = ((row[0], row[1:]) for row in rows.iterator(chunk_size=ROWS_AT_A_TIME))
+    both = heapq.merge(
+        ((pk, 0, row) for pk, row in sagas), ((pk, 1, facts) for pk, facts in histories), key=itemgetter(0)
+    )
+    for saga_id, found in groupby(both, key=itemgetter(0)):
+        verdict = _verdict_of({side: what for _, side, what in found})
+        if verdict:
+            yield Breach(f"saga {saga_id}", verdict)
+
+
+def _verdict_of(found: dict[int, tuple[Any, ...]]) -> str:
+    row, history = found.get(0), found.get(1, ())
+    return "has a history and no row" if row is None else _verdict(row, history)
+
+
+@lru_cache(maxsize=HISTORIES_REMEMBERED)
+def _verdict(row: tuple[Any, ...], history: tuple[tuple[Any, ...], ...]) -> str:
+    """What is wrong with this history of a saga with this row; empty if nothing is."""
+    name, version, seq, *stands = row
+    numbers = [values[0] for values in history]
+    if numbers != list(range(1, seq + 1)):
+        return _gap(numbers, seq)
+    facts = [Fact(*values) for values in history]
+    try:
+        told = fold(registry.get(name, version), facts) if facts else None
+    except UnknownDefinition:
+        told = facts[-1].after
+    except Unlawful as trouble:
+        return str(trouble)
+    if told != tuple(stands):
+        return f"the row is {words(tuple(stands))}; its history says {words(told) if told else 'nothing'}"
+    return ""
+
+
+def _gap(numbers: list[int], seq: int) -> str:
+    missing = sorted(set(range(1, seq + 1)) - set(numbers))
+    if missing:
+        return f"the history lacks {', '.join(f'#{number}' for number in missing[:5])} of {seq}"
+    return f"the history goes on to #{numbers[-1]}, the row knows {seq}"
+
+
+# -- I11: one event for each change ---------------------------------------------------------------------------------
+def events_misnamed() -> Iterator[Breach]:
+    """Facts that carry another event than their definition gives them, or none. Sagas of definitions this process
+    does not know are left out."""
+    for saga in registry.all_definitions():
+        sagas = SagaInstance.objects.filter(name=saga.name, version=saga.version).values("pk")
+        events = SagaEvent.objects.filter(saga_id__in=sagas).order_by()
+        for kind in events.values_list("action", "step", "status", "type").distinct():
+            wanted = event_type(saga, *kind[:3])
+            if kind[3] != wanted:
+                yield from _misnamed(events, kind, wanted)
+
+
+def _misnamed(events: QuerySet[SagaEvent], kind: tuple[str, ...], wanted: str) -> Iterator[Breach]:
+    action, step, status, named = kind
+    wrong = events.filter(action=action, step=step, status=status, type=named)
+    for saga_id, seq in wrong.order_by("saga_id", "seq").values_list("saga_id", "seq").iterator():
+        detail = f"#{seq} {action} {step}".rstrip()
+        yield Breach(f"saga {saga_id}", f"{detail} states {named or 'nothing'} instead of {wanted or 'nothing'}")
+
+
+def event_type(saga: Saga, action: str, step: str, status: str) -> str:
+    """The event that a fact publishes; empty for what concerns only the engine."""
+    if action in _DONE:
+        return saga.event(step) or ""
+    if action in (Action.STEP_FAILED, Action.UNDO_FAILED):
+        return saga.event(step, failed=True) or ""
+    if action in (Action.FINISHED, Action.COMPENSATION_STARTED, Action.CANCELLATION_STARTED):
+        return f"saga.{status.lower()}"
+    return _TYPES.get(action, "")
+
+
+_TYPES: dict[str, str] = {
+    Action.STARTED: "saga.started",
+    Action.PARKED: "saga.needs_attention",
+    Action.RETRIED: "saga.retried",
+    Action.SKIPPED: "saga.step_skipped",
+    Action.CLOSED: "saga.closed",
+}
+
+
+def overtaken() -> Iterator[Breach]:
+    """Events still to be published of sagas that have published a later one."""
+    later = SagaEvent.objects.filter(saga_id=OuterRef("saga_id"), seq__gt=OuterRef("seq"), published_at__isnull=False)
+    for event in _unpublished().filter(Exists(later.exclude(type=""))).order_by("saga_id", "seq").iterator():
+        yield Breach(f"saga {event.saga_id}", f"#{event.seq} {event.type} waits, a later event is published")
+
+
+def published_late() -> Iterator[Breach]:
+    if not options().event_exchange:
+        return
+    for event in _unpublished().filter(created_at__lt=store.now() - LATE).order_by("saga_id", "seq").iterator():
+        since = f"{event.created_at:%Y-%m-%d %H:%M:%S}"
+        yield Breach(f"saga {event.saga_id}", f"#{event.seq} {event.type} waits to be published since {since}")
+
+
+def _unpublished() -> QuerySet[SagaEvent]:
+    return SagaEvent.objects.filter(published_at__isnull=True).exclude(type="")
+
+
+_LOOK = "`manage.py sagas show SAGA_ID` prints the history"
+INVARIANTS = (
+    Invariant(
+        "I7", "every saga is finished, due to be looked at, or parked with a reason", "sagas",
+        SagaInstance.objects.all(), impossible_rows,
+        f"No code of ours writes such a row: who changed it by hand, and which CHECK is gone? {_LOOK}.",
+    ),
+    Invariant(
+        "I7", f"no open saga is overlooked for {LATE.seconds // 60} minutes", "open sagas",
+        SagaInstance.objects.filter(status__in=OPEN), overdue,
+        "The sweep does not run, or no process knows the definition: see that beat and the workers are up.",
+    ),
+    Invariant(
+        "I8", "no step is done or undone twice", "facts",
+        SagaEvent.objects.filter(action__in=_DONE), done_twice,
+        f"{_LOOK}; find out whether the effect happened twice or only its record, and keep the rows.",
+    ),
+    Invariant(
+        "I9", "every history is gap-free, lawful, and folds to its row", "facts",
+        SagaEvent.objects.all(), histories_that_differ,
+        f"Row or history was changed outside the engine. {_LOOK}; compare with a backup, and keep the rows.",
+    ),
+    Invariant(
+        "I11", "every change states the one event its definition names", "facts",
+        SagaEvent.objects.all(), events_misnamed,
+        "Subscribers may have missed it: tell them, and look for a definition changed without a new version.",
+    ),
+    Invariant(
+        "I11", "a saga's events are published in order", "events waiting",
+        _unpublished(), overtaken,
+        "Something marked events as published past the relay. Subscribers see them out of order: tell them.",
+    ),
+    Invariant(
+        "I11", f"every event is published within {LATE.seconds // 60} minutes", "events waiting",
+        _unpublished(), published_late,
+        "The relay does not run, or the broker refuses: see that beat, the `sagas.relay` task and the broker are up.",
+    ),
+)  # fmt: skip
