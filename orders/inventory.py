@@ -10,12 +10,14 @@ from datetime import timedelta
 from typing import Any
 
 from django.db import transaction
+from django.db.models import Q
 
 from orders.errors import OutOfStock, ReservationExpired
 from orders.models import MenuItem, Order, OrderStatus, ReservationStatus, StockReservation
+from sagas.models import SagaInstance, Status
 from timers.clock import database_now
 
-# Longer than a create-order saga may take with all its retries: only abandoned reservations get this old.
+# Longer than a create-order saga may take with all its retries, unless it waits for what is on hold.
 RESERVATION_WINDOW = timedelta(minutes=15)
 SWEEP_BATCH_SIZE = 200
 
@@ -101,8 +103,16 @@ def _settle(order_id: str, *, as_status: ReservationStatus) -> int:
 
 
 def release_expired(*, limit: int = SWEEP_BATCH_SIZE) -> int:
-    """Give back reservations that ran out before their order was confirmed; answers how many items."""
-    expired = StockReservation.objects.held().filter(expires_at__lte=database_now(), order__status__in=_NOT_CONFIRMED)
+    """Give back reservations that ran out before their order was confirmed; answers how many items.
+
+    An order that waits for a dependency on hold, or has since been let go, is not abandoned: its saga's deadline stood
+    still meanwhile.
+    """
+    now = database_now()
+    expired = StockReservation.objects.held().filter(expires_at__lte=now, order__status__in=_NOT_CONFIRMED)
+    under_way = SagaInstance.objects.filter(status=Status.STARTED, created_at__lte=now - RESERVATION_WINDOW)
+    under_way = under_way.filter(~Q(held_by="") | Q(deadline_at__gt=now))
+    expired = expired.exclude(order__saga_id__in=under_way.values("id"))
     order_ids = expired.order_by("order_id").values_list("order_id", flat=True).distinct()[:limit]
     return sum(_release_abandoned(str(order_id)) for order_id in order_ids)
 
