@@ -74,9 +74,10 @@ class Fleet:
     def replace(self, role: str, process: subprocess.Popen[bytes]) -> None:
         """Kill -9 a process with all its children and start another in its place."""
         with self._lock:
-            self.kills[role] += 1
-            self.stop(role, process)
-            self.start(role, self._own_commands[process.pid])
+            if process in self.processes[role]:  # else something else ended it meanwhile
+                self.kills[role] += 1
+                self.stop(role, process)
+                self.start(role, self._own_commands[process.pid])
 
     def stop(self, role: str, process: subprocess.Popen[bytes]) -> None:
         """Kill -9 a process with all its children; nothing comes in its place."""
@@ -84,11 +85,12 @@ class Fleet:
             kill_group(process)
             self.processes[role].remove(process)
 
-    def retire(self, role: str, process: subprocess.Popen[bytes], *, seconds: float) -> bool:
-        """SIGTERM, as a deploy does, and wait until it has ended; False if it had to be killed after all."""
+    def retire(self, role: str, process: subprocess.Popen[bytes], *, seconds: float) -> bool | None:
+        """SIGTERM, as a deploy does, and wait until it has ended. False if it had to be killed after all, None if
+        something else has ended it before."""
         with self._lock:
             if process not in self.processes[role]:
-                return True  # something else ended it meanwhile
+                return None
             self.processes[role].remove(process)
             self._leaving.append(process)
         process.terminate()

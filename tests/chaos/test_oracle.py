@@ -63,7 +63,7 @@ def _deliver(order_id: str, fate: str, runner: Runner) -> None:
     runner.run_to_end()
     if fate == "refunded":
         cancelling.refund(
-            Order.objects.get(pk=order_id), reason_code="quality", reason="Cold", actor="olga", role="operator"
+            Order.objects.get(pk=order_id), reason_code="other", reason="Cold", actor="olga", role="operator"
         )
         runner.run_to_end()
 

@@ -1,0 +1,24 @@
+"""The product's own settings with shorter waits, the payment provider's ledger for the oracle, and the new release."""
+
+from __future__ import annotations
+
+import os
+
+from tests.chaos.settings import *  # noqa: F403 - a settings module is the one place where this is how it is done
+from tests.chaos.settings import DATABASES as PRODUCT_DATABASES
+from tests.chaos.settings import INSTALLED_APPS as CHAOS_APPS
+
+#: Before the chaos app, so that it shortens the calls of the new release too.
+INSTALLED_APPS = [*CHAOS_APPS[:-1], "benchmarks.soak.apps.Soak", CHAOS_APPS[-1]]
+PROVIDER_LEDGER = os.environ.get("SOAK_PROVIDER_LEDGER", "")
+DATABASES = PRODUCT_DATABASES | (
+    {
+        "provider": {
+            "ENGINE": "django.db.backends.sqlite3",
+            "NAME": PROVIDER_LEDGER,
+            "OPTIONS": {"transaction_mode": "IMMEDIATE", "timeout": 20},
+        }
+    }
+    if PROVIDER_LEDGER
+    else {}
+)
