@@ -15,12 +15,13 @@ from orders import acceptance, services
 from orders.models import MenuItem, Order
 from payments import protocol
 from payments.gateways.sandbox.tables import SandboxIntent
-from payments.models import Payment
-from sagas import engine, recovery, registry, store, transitions
+from payments.models import Payment, Refund
+from sagas import engine, outbox, recovery, registry, store, transitions
 from sagas.execution import StepFailed
-from sagas.models import SagaInstance
+from sagas.models import SagaEvent, SagaInstance
 from sagas.testing import Runner
 from tests.orders import builders
+from tests.payments.builders import Case
 from tests.races.interleaving import Interleaving, interleavings
 from tests.races.scenes import Scene, at_position, created, follow, new_id, settle
 from timers import services as timers
@@ -225,6 +226,63 @@ def test_a_rescue_and_a_step(runner: Runner, position: int, rescuer: str) -> Non
     played(runner, scenes, check, two_stops=position != AUTHORIZE or ALL_PAIRS)
 
 
+def test_two_sweeps(runner: Runner) -> None:
+    """Both see the same overdue saga; it is driven once."""
+
+    def overdue() -> Scene:
+        scene = at_position(runner, CONFIRM)
+        SagaInstance.objects.filter(pk=scene.saga.pk).update(wake_at=clock_now() - timedelta(seconds=1))
+        return scene
+
+    scenes = Scenes(overdue, lambda _: recovery.sweep(), lambda _: recovery.sweep())
+
+    def check(seen: Interleaving) -> None:
+        assert seen.first.value + seen.second.value == 1, seen
+        assert scenes.now.count("redriven", "confirm_order") == 1
+        runner.run_to_end()
+        assert scenes.now.order.status == "CREATED"
+
+    played(runner, scenes, check)
+
+
+def test_two_relays(runner: Runner, events: Callable[[], list[dict[str, Any]]]) -> None:
+    """Each event goes out once; its number is given once, and first seen in its order."""
+    scene = created(runner)
+    told = SagaEvent.objects.filter(saga_id=scene.saga.pk).exclude(type="")
+    SagaEvent.objects.exclude(saga_id=scene.saga.pk).update(published_at=clock_now())
+
+    def make() -> tuple[Action, Action]:
+        told.update(published_at=None, subject_sequence=None)
+        return outbox.relay, outbox.relay
+
+    def check(seen: Interleaving) -> None:
+        assert seen.first.value + seen.second.value == told.count(), seen
+        assert [event["subject_sequence"] for event in events()] == list(range(1, told.count() + 1)), seen
+
+    played(runner, make, check)
+
+
+def test_an_operators_retry_and_a_worker_with_an_old_message(runner: Runner) -> None:
+    """The message is from before the saga was parked; the worker may not act on it, nor the operator be kept out."""
+    held: dict[str, Any] = {}
+
+    def parked() -> Scene:
+        scene = _parked(runner)
+        held["hint"] = scene.hint
+        return scene
+
+    scenes = Scenes(parked, _retry, lambda _: follow(held["hint"]) is not None)
+
+    def check(seen: Interleaving) -> None:
+        assert seen.first.error is None, seen
+        assert seen.second.value is False, seen
+        runner.run_to_end()
+        assert scenes.now.count("retried", "cancel_order") == 1
+        assert scenes.now.count("undo_completed", "cancel_order") == 1
+
+    played(runner, scenes, check)
+
+
 def test_two_operators(runner: Runner) -> None:
     """Both send a parked saga on; one is told that it isn't parked any more."""
     scenes = Scenes(lambda: _parked(runner), _retry, _retry)
@@ -336,6 +394,54 @@ def test_a_late_authorization_and_its_undo(runner: Runner, is_undo_first: bool) 
 
     # An undo that comes first finds no payment: it puts up its tombstone and is done, in few statements.
     played(runner, make, check, two_stops=ALL_PAIRS, fewest=5 if is_undo_first else FEWEST)
+
+
+# -- whose the money is ---------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("is_undo_first", [False, True], ids=["capture-first", "undo-first"])
+def test_a_cancellation_and_a_capture(runner: Runner, is_undo_first: bool) -> None:
+    """The capture is refused, or it wins and the undo gives all of it back: the customer pays nothing either way."""
+    held: dict[str, Case] = {}
+
+    def make() -> tuple[Action, Action]:
+        case = held["case"] = Case()
+        case.authorize()
+        case.hold()
+        sides: tuple[Action, Action] = (case.capture, case.revert)
+        return sides[::-1] if is_undo_first else sides
+
+    def check(seen: Interleaving) -> None:
+        capture, undo = (seen.second, seen.first) if is_undo_first else (seen.first, seen.second)
+        if undo.error is not None:  # it could not see to it, said so, and is run again
+            held["case"].revert()
+        payment = held["case"].row
+        assert payment.captured_cents == payment.refunded_cents, seen
+        assert payment.status == ("REFUNDED" if payment.captured_cents else "VOIDED"), seen
+        assert capture.is_won <= (payment.captured_cents == payment.amount_cents), seen
+
+    played(runner, make, check, two_stops=ALL_PAIRS)
+
+
+@pytest.mark.parametrize("is_same_key", [False, True], ids=["two-refunds", "one-refund-twice"])
+def test_two_refunds(runner: Runner, is_same_key: bool) -> None:
+    """Two of more than half: one is given. The same one twice: given once, and both are told so."""
+    held: dict[str, Case] = {}
+
+    def make() -> tuple[Action, Action]:
+        case = held["case"] = Case()
+        case.authorize()
+        case.hold()
+        case.capture()
+        keys = ("a", "a" if is_same_key else "b")
+        return tuple(lambda key=key: case.refund(800, key=key) for key in keys)  # type: ignore[return-value]
+
+    def check(seen: Interleaving) -> None:
+        payment = held["case"].row
+        assert seen.winners == (2 if is_same_key else 1), seen
+        assert (payment.refund_claimed_cents, payment.refunded_cents) == (800, 800), seen
+        assert Refund.objects.filter(payment_id=payment.pk).count() == 1
+        held["case"].refund(payment.captured_cents - 800, key="rest")
+
+    played(runner, make, check, two_stops=ALL_PAIRS)
 
 
 def clock_now() -> datetime:
