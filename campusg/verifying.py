@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -32,10 +33,11 @@ CODES: Sequence[str] = list(dict.fromkeys(invariant.code for invariant in INVARI
 
 @dataclass
 class Verdict:
-    """How many rows one invariant was judged on, how often it was broken, and the first few breaches."""
+    """How many rows one invariant was judged on, in how long, how often it was broken, and the first few breaches."""
 
     invariant: Invariant
     looked_at: int = 0
+    seconds: float = 0.0
     breaches: int = 0
     examples: list[Breach] = field(default_factory=list)
 
@@ -83,9 +85,11 @@ def verify(
 
 def _judge(invariant: Invariant, *, limit: int, tell: Callable[[Invariant], None]) -> Verdict:
     tell(invariant)
+    began_at = time.monotonic()
     verdict = Verdict(invariant, looked_at=invariant.looks_at.count())
     for breach in invariant.search():
         verdict.breaches += 1
         if len(verdict.examples) < limit:
             verdict.examples.append(breach)
+    verdict.seconds = time.monotonic() - began_at
     return verdict

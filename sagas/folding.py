@@ -69,7 +69,7 @@ class _Standing:
         return self.status, self.position, self.epoch
 
     def take(self, fact: Fact) -> None:
-        handler = _HANDLERS.get(fact.action)
+        handler = HANDLERS.get(fact.action)
         if handler is None:
             raise Unlawful(f"#{fact.seq} {fact.action!r} is no action")
         handler(self, fact)
@@ -93,6 +93,11 @@ class _Standing:
 
     def step_retrying(self, fact: Fact) -> None:
         self._require_here(fact, is_undo=False)
+        self.epoch += 1
+
+    def held(self, fact: Fact) -> None:
+        """The call waits for a dependency on hold; messages sent before do not count any more."""
+        self._require_here(fact, is_undo=self.status in GOING_BACK)
         self.epoch += 1
 
     # -- back ---------------------------------------------------------------------------------------------------
@@ -161,7 +166,7 @@ class _Standing:
         self.status = fact.status
 
     def nothing(self, fact: Fact) -> None:
-        """A late answer that was kept: it moves nothing."""
+        """A late answer that was kept, or the end of a wait: it moves nothing."""
 
     # -- small parts --------------------------------------------------------------------------------------------
     def _require(self, is_lawful: bool, fact: Fact, why: str) -> None:
@@ -209,7 +214,7 @@ _ENDS: Mapping[str, tuple[str, ...]] = {
     Status.COMPENSATING: (Status.COMPENSATED, Status.FAILED),
     Status.CANCELLING: (Status.CANCELLED,),
 }
-_HANDLERS: Mapping[str, Callable[[Any, Fact], None]] = {
+HANDLERS: Mapping[str, Callable[[Any, Fact], None]] = {
     Action.STARTED: _Standing.started,
     Action.STEP_CLAIMED: _Standing.claimed,
     Action.STEP_COMPLETED: _Standing.step_completed,
@@ -217,6 +222,8 @@ _HANDLERS: Mapping[str, Callable[[Any, Fact], None]] = {
     Action.STEP_FAILED: _Standing.step_failed,
     Action.STEP_TIMED_OUT: _Standing.step_failed,
     Action.STEP_FENCED: _Standing.nothing,
+    Action.HELD: _Standing.held,
+    Action.LET_GO: _Standing.nothing,
     Action.COMPENSATION_STARTED: _Standing.compensating,
     Action.CANCELLATION_STARTED: _Standing.cancelling,
     Action.UNDO_CLAIMED: _Standing.undo_noted,

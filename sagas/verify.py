@@ -10,6 +10,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
+from django.db import connection
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 
 from sagas import registry, store
@@ -164,6 +165,26 @@ def overtaken() -> Iterator[Breach]:
         yield Breach(f"saga {event.saga_id}", f"#{event.seq} {event.type} waits, a later event is published")
 
 
+def misnumbered() -> Iterator[Breach]:
+    """Subjects whose events are not numbered 1, 2, 3 … over all their sagas; what was published without a number,
+    before there were any, does not count."""
+    with connection.cursor() as cursor:
+        cursor.execute(_MISNUMBERED)
+        for subject, events, numbers, highest in cursor.fetchall():
+            yield Breach(
+                f"subject {subject}", f"{events} events, {numbers} different numbers, the highest is {highest}"
+            )
+
+
+_MISNUMBERED = """
+    SELECT saga.subject, COUNT(*), COUNT(DISTINCT event.subject_sequence), MAX(event.subject_sequence)
+    FROM sagas_sagaevent AS event JOIN sagas_sagainstance AS saga ON saga.id = event.saga_id
+    WHERE event.subject_sequence IS NOT NULL GROUP BY saga.subject
+    HAVING COUNT(*) <> MAX(event.subject_sequence) OR COUNT(DISTINCT event.subject_sequence) <> COUNT(*)
+    ORDER BY saga.subject
+"""
+
+
 def published_late() -> Iterator[Breach]:
     if not options().event_exchange:
         return
@@ -207,6 +228,11 @@ INVARIANTS = (
         "I11", "a saga's events are published in order", "events waiting",
         _unpublished(), overtaken,
         "Something marked events as published past the relay. Subscribers see them out of order: tell them.",
+    ),
+    Invariant(
+        "I11", "the events of a subject are numbered without a gap", "numbered events",
+        SagaEvent.objects.filter(subject_sequence__isnull=False), misnumbered,
+        "Subscribers that wait for the missing number wait for ever: tell them which one to pass over.",
     ),
     Invariant(
         "I11", f"every event is published within {LATE.seconds // 60} minutes", "events waiting",

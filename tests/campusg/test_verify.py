@@ -31,10 +31,10 @@ from orders import tasks as order_tasks
 from orders.models import IdempotencyKey, MenuItem, Order, StockReservation
 from orders.sagas import create_order
 from payments.models import EscrowTransaction, LedgerEntry, LedgerTransaction, Payment, Refund
-from sagas import engine
+from sagas import engine, folding, holds, store
 from sagas.definition import Compensation
 from sagas.failpoints import Failpoint, installed
-from sagas.models import SagaEvent, SagaInstance
+from sagas.models import Action, SagaEvent, SagaInstance
 from sagas.testing import Runner
 from tests.orders import builders
 from timers import tasks as timer_tasks
@@ -63,6 +63,7 @@ def found() -> Found:
 
 def publish_all() -> None:
     """What the relay does; no test here listens."""
+    store.number_events(10_000)
     SagaEvent.objects.exclude(type="").update(published_at=F("created_at"))
 
 
@@ -195,6 +196,28 @@ def test_a_parked_saga_is_no_breach_and_neither_is_what_an_operator_makes_of_it(
         settle(order.saga_id, reason="mended", actor="olga")
         campus.runner.run_to_end()
         assert found() == set()
+
+
+@pytest.mark.parametrize("way_out", ["released", "cancelled"])
+def test_nothing_is_found_while_sagas_wait_for_the_provider(campus: Campus, way_out: str) -> None:
+    order = campus.place()
+    holds.hold("stripe", reason="down", actor="olga")
+    campus.runner.run()
+    assert SagaInstance.objects.get(pk=order.saga_id).held_by == "stripe"
+    assert found() == set()
+    if way_out == "cancelled":
+        engine.cancel(order.saga_id, reason_code="other", reason="", actor="olga")
+        campus.runner.run()
+        assert found() == set()
+    holds.release("stripe", reason="up", actor="olga")
+    campus.runner.run_to_end()
+    assert found() == set()
+    order.refresh_from_db()
+    assert order.status == ("CREATED" if way_out == "released" else "CANCELLED")
+
+
+def test_every_fact_the_engine_can_state_is_understood() -> None:
+    assert set(folding.HANDLERS) == set(Action)
 
 
 def test_another_writer_is_neither_waited_for_nor_seen(campus: Campus) -> None:
@@ -420,6 +443,13 @@ def an_event_overtaken(campus: Campus) -> Found:
     return {("I11", saga_of(order))}
 
 
+def an_event_without_its_number(campus: Campus) -> Found:
+    order = campus.placed()
+    publish_all()
+    history_of(order).filter(type="order.created").update(subject_sequence=None)
+    return {("I11", f"subject {order.pk}")}
+
+
 def an_authorization_lost(campus: Campus) -> Found:
     order = campus.placed()
     Payment.objects.filter(order_id=order.pk).update(status="VOIDED")
@@ -623,7 +653,8 @@ DAMAGES: tuple[Damage, ...] = (
     a_fact_deleted_from_the_middle, the_last_fact_deleted, a_whole_history_deleted, a_fact_that_says_another_step,
     a_fact_that_says_another_position, undos_in_another_order, a_fact_recorded_twice, a_saga_said_to_be_elsewhere,
     a_saga_with_another_epoch, a_saga_deleted, a_saga_that_nothing_will_wake, a_saga_that_is_overlooked,
-    an_event_robbed_of_its_name, an_event_never_published, an_event_overtaken, an_authorization_lost,
+    an_event_robbed_of_its_name, an_event_never_published, an_event_overtaken,
+    an_event_without_its_number, an_authorization_lost,
     an_authorization_of_another_amount, two_live_authorizations, an_escrow_lost, a_hold_on_a_cancelled_order,
     an_escrow_on_a_failed_order, food_on_a_cancelled_order, an_alarm_on_a_cancelled_order,
     captured_money_kept_from_a_cancelled_order, more_refunded_than_captured, a_refund_deleted,

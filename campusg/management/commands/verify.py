@@ -87,6 +87,7 @@ def _entry(verdict: Verdict) -> dict[str, Any]:
         "says": invariant.says,
         "looked_at": verdict.looked_at,
         "of": invariant.of,
+        "seconds": round(verdict.seconds, 3),
         "breaches": verdict.breaches,
         "examples": [breach.__dict__ for breach in verdict.examples],
         "advice": invariant.advice,
