@@ -300,7 +300,7 @@ class SagaHoldAdmin(ModelAdmin):  # type: ignore[misc]
         return bool(request.user.has_perm("sagas.hold_dependency"))
 
     def get_fields(self, request: HttpRequest, obj: SagaHold | None = None) -> list[str]:
-        return ["dependency", "reason"] if obj is None else [field.name for field in SagaHold._meta.fields]
+        return ["dependency", "reason"] if obj is None else [field.name for field in self.opts.fields]
 
     def has_release_permission(self, request: HttpRequest) -> bool:
         return self.has_add_permission(request)

@@ -237,3 +237,21 @@ class SagaDependency(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name}: {self.troubles} troubles in a row"
+
+
+class SagaDefinition(models.Model):
+    """A definition as it was when first seen, in what sagas under way rely on. Written by `sagas.deploys` only."""
+
+    name = models.CharField(max_length=100)
+    version = models.PositiveSmallIntegerField()
+    digest = models.CharField(max_length=64)
+    shape = models.JSONField()
+    first_seen_at = models.DateTimeField()
+
+    class Meta:
+        verbose_name = "definition"
+        ordering: ClassVar = ["name", "version"]
+        constraints: ClassVar = [models.UniqueConstraint(name="saga_definition_once", fields=["name", "version"])]
+
+    def __str__(self) -> str:
+        return f"{self.name} v{self.version}"

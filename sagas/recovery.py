@@ -70,7 +70,7 @@ def _redrive(row: Row, cause: str) -> bool:
     try:
         saga = registry.get(row.name, row.version)
     except UnknownDefinition:
-        row.wake_at = row.now + options().longest_stall  # left for a process that knows it
+        row.wake_at = row.now + options().stall  # left for a process that knows it
         store.save(row)
         return False
     if row.is_held:

@@ -13,7 +13,7 @@ from celery import Task, current_app, shared_task
 from celery.exceptions import Ignore
 from django.db import close_old_connections
 
-from sagas import execution, hints, outbox, recovery, registry
+from sagas import deploys, execution, hints, outbox, recovery, registry
 from sagas.definition import task_name
 from sagas.execution import Stale, StepFailed
 from sagas.hints import Hint
@@ -83,6 +83,7 @@ def compensate(self: Task[Any, Any], saga_id: str, epoch: int) -> None:
 @shared_task(name="sagas.sweep", ignore_result=True)
 def sweep() -> None:
     close_old_connections()
+    deploys.record_once()
     recovery.sweep()
 
 

@@ -19,8 +19,11 @@ class Troubled(AppConfig):
     label = "chaos"
 
     def ready(self) -> None:
-        from sagas import registry
+        from sagas import registry, tasks
+        from tests.chaos.parcels import RELEASES
 
+        registry.register(*RELEASES[os.environ.get("CHAOS_RELEASE", "old")])
+        tasks.register_step_tasks()
         for saga in registry.all_definitions():
             saga.steps = [self._changed(step) for step in saga.steps]
 

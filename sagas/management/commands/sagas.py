@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from sagas import engine, history, holds, outbox, registry, store
+from sagas import deploys, engine, history, holds, outbox, registry, store
 from sagas.api.serializers import SagaSummary, parse_status
 from sagas.errors import Problem, SagaError
 from sagas.models import SagaInstance
@@ -23,7 +23,7 @@ T = TypeVar("T")
 class Command(BaseCommand):
     help = (
         "List and show saga definitions, sagas and unpublished events; cancel, retry, skip a step of, or close a saga; "
-        "put what sagas use on hold and release it."
+        "put what sagas use on hold and release it; tell before a deploy which sagas it would strand."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -53,6 +53,10 @@ class Command(BaseCommand):
         release.add_argument("--reason", default="It works again.")
         release.add_argument("--per-second", type=_pace, help="how many sagas go on each second")
 
+        actions.add_parser(
+            "deploycheck", help="tell which sagas in the database this code could not go on with; exit 1"
+        )
+
     def handle(self, *args: Any, **options: Any) -> None:
         getattr(self, f"_{options['action']}")(options)
 
@@ -71,6 +75,12 @@ class Command(BaseCommand):
             self.stdout.write(_waiting(found.topic, found.events, now - found.oldest_at))
         oldest = now - min(found.oldest_at for found in topics)
         self.stdout.write(_waiting("total", sum(found.events for found in topics), oldest))
+
+    def _deploycheck(self, options: dict[str, Any]) -> None:
+        found = deploys.stranded()
+        if found:
+            raise CommandError("\n".join(["Do not deploy this code yet.", *map(str, found)]))
+        self.stdout.write("Every saga in the database can go on with this code.")
 
     def _holds(self, options: dict[str, Any]) -> None:
         for state in holds.states():

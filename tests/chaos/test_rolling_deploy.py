@@ -1,0 +1,87 @@
+"""Workers of two releases share the queues while sagas are under way; each leaves alone what it does not know."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator
+
+import pytest
+from django.contrib.auth.models import Group
+from django.db import transaction
+
+from sagas import engine, registry, tasks
+from sagas.definition import Saga
+from sagas.models import SagaEvent, SagaInstance, Status
+from tests.chaos.fleet import Fleet, wait_for_children
+from tests.chaos.parcels import EFFECTS, RELEASES, Parcel, first, second
+
+pytestmark = [pytest.mark.postgres, pytest.mark.rabbitmq, pytest.mark.chaos, pytest.mark.timeout(180)]
+
+SHORT_WAITS = {"CHAOS_STALL_SECONDS": "2"}
+
+
+@pytest.fixture(autouse=True)
+def _definitions() -> Iterator[None]:
+    registry.register(*RELEASES["new"])
+    tasks.register_step_tasks()
+    yield
+    for saga in RELEASES["new"]:
+        registry.unregister(saga)
+
+
+def start(saga: Saga, count: int) -> None:
+    for _ in range(count):
+        parcel = uuid.uuid4().hex
+        with transaction.atomic():
+            engine.start(saga, input=Parcel(parcel), key=f"parcel:{parcel}", subject=parcel)
+
+
+def wait_for_end(fleet: Fleet, *, seconds: float) -> float:
+    began_at = time.monotonic()
+    while SagaInstance.objects.exclude(status=Status.COMPLETED).exists():
+        fleet.restart_the_fallen()
+        left = SagaInstance.objects.exclude(status=Status.COMPLETED).values_list(
+            "version", "status", "position", "drives"
+        )
+        assert time.monotonic() - began_at < seconds, f"{list(left)}\n{fleet.last_words()}"
+        time.sleep(0.2)
+    return time.monotonic() - began_at
+
+
+def most(action: str) -> int:
+    """How often this happened to the saga it happened to most."""
+    ids = list(SagaEvent.objects.filter(action=action).values_list("saga_id", flat=True))
+    return max((ids.count(saga_id) for saga_id in set(ids)), default=0)
+
+
+def test_sagas_of_both_versions_end_while_old_and_new_workers_run_together(fleet: Fleet, capsys) -> None:
+    old = fleet.start("worker", CHAOS_RELEASE="old", **SHORT_WAITS)
+    fleet.start("beat", **SHORT_WAITS)
+    wait_for_children(old, 2)
+    start(first, 10)
+    new = fleet.start("worker", CHAOS_RELEASE="new", **SHORT_WAITS)
+    wait_for_children(new, 2)
+    start(second, 15)
+    start(first, 10)
+    took = wait_for_end(fleet, seconds=90)
+    for saga in SagaInstance.objects.all():
+        left = Group.objects.filter(name__startswith=f"{saga.subject} ").order_by("id").values_list("name", flat=True)
+        assert [name.split()[1] for name in left] == EFFECTS[saga.version]
+    assert most("redriven") <= 12, "nobody spins"
+    assert most("step_claimed") == 1, "every van is booked once"
+    with capsys.disabled():
+        print(f"\n35 sagas of two versions: all ended {took:.1f} s later, at most {most('redriven')} re-drives")  # noqa: T201
+    fleet.stop("worker", old)
+
+
+def test_sagas_only_the_new_release_knows_wait_for_it(fleet: Fleet) -> None:
+    old = fleet.start("worker", CHAOS_RELEASE="old", **SHORT_WAITS)
+    fleet.start("beat", **SHORT_WAITS)
+    wait_for_children(old, 2)
+    start(second, 5)
+    time.sleep(8)
+    assert set(SagaInstance.objects.values_list("status", "position", "attempt")) == {("STARTED", 1, 0)}
+    assert most("redriven") <= 3, "who does not know them does not drive them"
+    wait_for_children(fleet.start("worker", CHAOS_RELEASE="new", **SHORT_WAITS), 2)
+    wait_for_end(fleet, seconds=60)
