@@ -34,11 +34,7 @@ ENVIRONMENT = {
     "CAMPUSG_RECONCILE_SECONDS": "86400",
 }  # fmt: skip
 PLAIN_ENVIRONMENT = {"SOAK_PLAIN": "1"}
-PLAIN_CELERY = [sys.executable, "-m", "celery", "-A", "benchmarks.soak.plain.app"]
-PLAIN_COMMANDS = {
-    "worker": [*PLAIN_CELERY, "worker", "-P", "prefork", "-c", "2", "--without-gossip", "--without-mingle"],
-    "beat": [*PLAIN_CELERY, "beat", "--pidfile=", "--schedule=/dev/null"],
-}
+PLAIN_WORKER = [word.replace("campusg.celery", "benchmarks.soak.plain.app") for word in COMMANDS["worker"]]
 
 
 @dataclass
@@ -87,7 +83,7 @@ def city(*, is_plain: bool, acks: str) -> Iterator[City]:
         environment = ENVIRONMENT | _addresses(servers, proxies, folder)
         environment |= PLAIN_ENVIRONMENT | {"SOAK_ACKS": acks} if is_plain else {}
         _set_up(environment, servers.urls["postgres"], provider.ledger)
-        commands = PLAIN_COMMANDS if is_plain else COMMANDS
+        commands = {"worker": PLAIN_WORKER} if is_plain else COMMANDS
         fleet = stack.enter_context(Fleet(environment | {"SOAK_PROVIDER_LEDGER": ""}, folder, commands))
         place = City(servers.running, proxies, fleet, [free_port(), free_port()], is_plain)
         _open(place)
@@ -121,16 +117,22 @@ def _set_up(environment: dict[str, str], database_url: str, ledger: Path) -> Non
     import django
 
     django.setup()
+    from django.db import connection
+
+    from benchmarks.soak.plain.tasks import RUNS
     from tests.chaos import customers
 
     customers.stock_the_kitchen()
+    with connection.cursor() as cursor:
+        cursor.execute(RUNS)
 
 
 def _open(place: City) -> None:
     place.fleet.environment = {**place.fleet.environment, "SOAK_RELEASE": "1"}
     for port in place.web_ports:
         place.fleet.start("web", [*UVICORN, "--port", str(port), *QUIET])
-    for role in ("worker", "worker", "beat", "beat"):
+    for role in place.fleet.commands:
+        place.fleet.start(role)
         place.fleet.start(role)
     for web in place.webs(""):
         web.wait_until_up()

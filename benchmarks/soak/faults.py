@@ -60,9 +60,14 @@ class Storm:
         chance = random.Random(f"{self.seed} {stream}")
         deck: list[str] = []
         while not self._over.wait(chance.uniform(*PAUSES[stream])):
-            deck = deck or _shuffled(DECKS[stream], chance)
+            deck = deck or _shuffled(self._deck(stream), chance)
             if self._strike(deck[-1], chance):
                 deck.pop()
+
+    def _deck(self, stream: str) -> dict[str, int]:
+        """The plain chain has no beat."""
+        roles = self.city.fleet.commands
+        return {name: count for name, count in DECKS[stream].items() if name != "beat killed" or "beat" in roles}
 
     def _strike(self, name: str, chance: random.Random) -> bool:
         """False if there was nothing to strike at that moment."""

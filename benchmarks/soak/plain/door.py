@@ -1,0 +1,44 @@
+"""Lets the product's web place and cancel orders through the plain chain."""
+
+from __future__ import annotations
+
+import dataclasses
+import uuid
+from functools import partial
+from typing import Any
+
+from django.db import transaction
+
+from orders import cancelling, placing, services
+from orders.accepting import Started
+from orders.models import Order
+from orders.placing import Placed
+from orders.requests import OrderRequest
+
+
+def open_it() -> None:
+    placing.place = place
+    cancelling.cancel = cancel
+
+
+def place(request: OrderRequest) -> Placed:
+    """The chain is sent when the answer is committed, as Celery's documentation advises."""
+    from benchmarks.soak.plain import tasks
+
+    saga_id = str(uuid.uuid4())
+    transaction.on_commit(partial(tasks.begin, dataclasses.asdict(request) | {"saga_id": saga_id}))
+    return Placed(request.order_id, saga_id, "STARTED")
+
+
+@transaction.atomic
+def cancel(order: Order, *, reason_code: str, reason: str, actor: str, role: str) -> Started:
+    """Close the door to runners, then undo everything."""
+    from benchmarks.soak.plain import tasks
+
+    services.claim_for_cancellation(str(order.pk))
+    services.note_cancelled_by(order_id=str(order.pk), actor=role)
+    told: dict[str, Any] = {
+        "order_id": str(order.pk), "payment_id": str(order.payment_id), "saga_id": str(order.saga_id),
+    }  # fmt: skip
+    transaction.on_commit(partial(tasks.compensate.delay, told))
+    return Started(str(order.saga_id), "CANCELLING")

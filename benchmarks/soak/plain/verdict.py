@@ -1,0 +1,63 @@
+"""What the plain chain lost, did twice and left behind."""
+
+from __future__ import annotations
+
+import uuid
+from collections import Counter
+from typing import Any
+
+from django.db import connection
+
+from benchmarks.soak.fates import wrong_fates
+from benchmarks.soak.people import Errand
+from tests.chaos import books, oracle
+from tests.chaos.snapshot import Snapshot
+
+UNFINISHED = ("pendingPayment", "CANCELLING")
+#: The oracle's rules that need no saga.
+RULES = (oracle.food_is_where_it_belongs, oracle.stock_adds_up, oracle.a_waiting_order_has_one_timer, *books.RULES)
+#: What the issue asks about, in its words, and what of the oracle's it is.
+ASKED = {
+    "authorized twice": "authorized twice",
+    "leaked holds (provider)": "leaked authorization",
+    "leaked escrow": "leaked escrow",
+    "leaked stock": "leaked reservation",
+}
+
+
+def figures(seen: Snapshot, errands: list[Errand]) -> dict[str, Any]:
+    accepted = [errand for errand in errands if errand.order_id]
+    statuses = {str(order.pk): order.status for order in seen.orders.values()}
+    lost = [errand for errand in accepted if statuses.get(errand.order_id, UNFINISHED[0]) in UNFINISHED]
+    lost_ids = {errand.order_id for errand in lost}
+    wrong = [breach for breach in wrong_fates(errands, seen) if breach.subject not in lost_ids]
+    rules = Counter(breach.rule for rule in RULES for breach in rule(seen))
+    return {
+        "orders the customer was promised": len(accepted),
+        "lost (never finished)": len(lost),
+        "of which there is not even an order": sum(errand.order_id not in statuses for errand in lost),
+        "wrong end (failed though nothing was wrong)": len(wrong),
+        "orders with a step executed twice": len(_twice()),
+        "steps executed twice": sum(_twice().values()),
+        **{name: rules[rule] for name, rule in ASKED.items()},
+        "holds of orders that never finish": sum(_has_hold(seen, errand.order_id) for errand in lost),
+        "food kept for orders that never finish": sum(_has_food(seen, errand.order_id) for errand in lost),
+    }
+
+
+def _twice() -> Counter[str]:
+    """How many executions too many, by order."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT order_id, count(*) FROM plain_run GROUP BY order_id, step HAVING count(*) > 1")
+        extra: Counter[str] = Counter()
+        for order_id, count in cursor.fetchall():
+            extra[str(order_id)] += count - 1
+    return extra
+
+
+def _has_hold(seen: Snapshot, order_id: str) -> bool:
+    return any(intent.status == "requires_capture" for intent in seen.intents.get(order_id, []))
+
+
+def _has_food(seen: Snapshot, order_id: str) -> bool:
+    return any(row.status == "HELD" for row in seen.reservations.get(uuid.UUID(order_id), []))
