@@ -7,12 +7,17 @@ not change (RabbitMQ answers 406), so a change here needs a new queue name. Othe
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
 from celery import bootsteps
 from kombu import Connection, Exchange, Queue
+
+from campusg import dead_queues
+
+logger = logging.getLogger(__name__)
 
 COMMAND_QUEUES = (
     "order_commands",
@@ -111,13 +116,23 @@ def _milliseconds(duration: timedelta) -> int:
     return int(duration.total_seconds() * 1000)
 
 
+def all_queues(broker_url: str) -> list[Queue]:
+    return [dead_letters_queue(), *event_queues(), *command_queues(broker_url)]
+
+
 def declare(connection: Connection) -> list[str]:
     """Declare everything on RabbitMQ, however often; returns the names of the queues."""
-    queues = [dead_letters_queue(), *event_queues(), *command_queues(connection.as_uri(include_password=True))]
+    queues = all_queues(connection.as_uri(include_password=True))
     with connection.channel() as channel:
         for queue in queues:
             queue.bind(channel).declare()
     return [queue.name for queue in queues]
+
+
+def replace_dead_queues(connection: Connection) -> list[str]:
+    """Make queues anew that are there and never confirm; returns their names."""
+    queues = all_queues(connection.as_uri(include_password=True))
+    return dead_queues.replace(connection, queues, is_hints=COMMAND_QUEUES.__contains__)
 
 
 class DeclareTopology(bootsteps.StartStopStep):
@@ -130,3 +145,10 @@ class DeclareTopology(bootsteps.StartStopStep):
         if is_rabbitmq(connection.as_uri(include_password=True)):
             with connection.clone() as own:
                 declare(own)
+                self._replace_dead_queues(own)
+
+    def _replace_dead_queues(self, connection: Connection) -> None:
+        try:
+            replace_dead_queues(connection)
+        except (*connection.connection_errors, *connection.channel_errors) as error:
+            logger.warning("Queues not probed: %r", error, extra={"action": "queues_not_probed"})

@@ -44,8 +44,8 @@ def describe(error: BaseException) -> str:
 class Publisher:
     """A connection of its own for one run: nothing it meets is left to the next one.
 
-    `send` answers which messages did not get through. A message that makes the broker close the channel takes the
-    others' confirms with it, so those are then sent again, alone. Copies are legal.
+    `send` answers which messages did not get through. A message that makes the broker close the channel, or leave it
+    without an answer, takes the others' confirms with it, so those are then sent again, alone. Copies are legal.
     """
 
     def __init__(self, exchange: str) -> None:
@@ -102,7 +102,7 @@ class Publisher:
 
     @property
     def _breaks(self) -> tuple[type[BaseException], ...]:
-        return (*self._connection.connection_errors, *self._connection.channel_errors)
+        return (TimeoutError, *self._connection.connection_errors, *self._connection.channel_errors)
 
     def _publish(self, message: Message) -> None:
         try:
@@ -126,16 +126,13 @@ class Publisher:
 
     # -- the broker's word ----------------------------------------------------------------------------------------
     def _await_confirms(self) -> None:
+        """Raises TimeoutError if some do not come: a dead queue can block the channel for all that was sent behind."""
         deadline = time.monotonic() + CONFIRM_SECONDS
-        while self._unsettled and (left := deadline - time.monotonic()) > 0:
+        while self._unsettled:
             try:
-                self._connection.drain_events(timeout=left)
+                self._connection.drain_events(timeout=max(deadline - time.monotonic(), 0.001))
             except TimeoutError:
-                break
-        for message in self._unsettled.values():
-            why = f"not confirmed within {CONFIRM_SECONDS:.0f} s"
-            self._failed[message.event_id] = self.broken[message.topic] = why
-        self._unsettled = {}
+                raise TimeoutError(f"not confirmed within {CONFIRM_SECONDS:.0f} s") from None
 
     def _on_ack(self, delivery_tag: int, multiple: bool) -> None:
         self._confirmed |= {message.event_id for message in self._settled(delivery_tag, multiple)}
@@ -155,6 +152,7 @@ class Publisher:
         channel: Any = self._connection.channel()
         self._unsettled, self._tag = {}, 0
         self._has_confirms = hasattr(channel, "confirm_select")
+        self._session = channel.connection
         if self._has_confirms:
             channel.events["basic_ack"].add(self._on_ack)
             channel.events["basic_nack"].add(self._on_nack)
@@ -162,6 +160,9 @@ class Publisher:
         self._producer = Producer(channel)
 
     def _reopen(self, broken: BaseException) -> None:
+        """Hang up without a word, as a blocked channel would not answer, and dial again."""
+        if self._has_confirms:
+            self._session.collect()
         self._close()
         try:
             self._open()

@@ -1,0 +1,124 @@
+"""What a broker of our own does to queues: some refuse, some never confirm, all of them can be gone."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+from django.conf import settings
+from django.test import override_settings
+from kombu import Connection, Producer
+
+from campusg import dead_queues, topology
+from campusg.servers import PrivateRabbitMQ
+from sagas import outbox, publishing
+from sagas.publishing import Message, Publisher
+from sagas.testing import Runner
+from tests.chaos import customers, sink
+from tests.chaos.conftest import publishing_to
+from tests.races.scenes import at_position
+
+pytestmark = [pytest.mark.postgres, pytest.mark.rabbitmq, pytest.mark.chaos, pytest.mark.timeout(180)]
+
+LAST_STEP = 8
+
+
+@pytest.fixture
+def broker(rabbitmq: PrivateRabbitMQ, monkeypatch: pytest.MonkeyPatch) -> Iterator[PrivateRabbitMQ]:
+    monkeypatch.setattr(outbox, "_resting", {})
+    with publishing_to(rabbitmq):
+        with Connection(rabbitmq.url) as connection:
+            topology.declare(connection)
+        yield rabbitmq
+
+
+def let_die(broker: PrivateRabbitMQ, *queues: str) -> None:
+    """Leave the queue running, with a leader that does not answer any more."""
+    for queue in queues:
+        broker.control("eval", f"sys:suspend(whereis('%2F_{queue}')).")
+
+
+def count(broker: PrivateRabbitMQ, queue: str) -> int:
+    with Connection(broker.url) as connection, connection.channel() as channel:
+        return int(channel.queue_declare(queue, passive=True).message_count)
+
+
+# -- dead queues ----------------------------------------------------------------------------------------------------
+def test_a_queue_that_never_confirms_is_made_anew(broker: PrivateRabbitMQ) -> None:
+    let_die(broker, "timer_commands", "escrow_commands")
+    with Connection(broker.url) as connection:
+        assert topology.replace_dead_queues(connection) == ["escrow_commands", "timer_commands"]
+        assert topology.replace_dead_queues(connection) == []
+
+
+def test_two_workers_that_start_at_once_replace_a_dead_queue_once(broker: PrivateRabbitMQ) -> None:
+    let_die(broker, "user_commands")
+    replaced: list[str] = []
+
+    def start() -> None:
+        with Connection(broker.url) as connection:
+            replaced.extend(topology.replace_dead_queues(connection))
+
+    workers = [threading.Thread(target=start) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert replaced == ["user_commands"]
+
+
+def test_a_healthy_queue_keeps_its_messages_and_no_probe_stays(broker: PrivateRabbitMQ) -> None:
+    with Connection(broker.url) as connection:
+        Producer(connection).publish({"kept": True}, routing_key="order_commands")
+        assert topology.replace_dead_queues(connection) == []
+        names = [queue.name for queue in topology.all_queues(broker.url)]
+    assert {name: count(broker, name) for name in names if count(broker, name)} == {"order_commands": 1}
+
+
+def test_a_queue_of_events_is_given_more_time(broker: PrivateRabbitMQ, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is slow to come back, not dead: what it holds is nowhere else on the broker."""
+    monkeypatch.setattr(dead_queues, "HINT_PATIENCE_SECONDS", 0.5)
+    let_die(broker, "timer_events")
+    awake = threading.Timer(2, lambda: broker.control("eval", "sys:resume(whereis('%2F_timer_events'))."))
+    awake.start()
+    with Connection(broker.url) as connection:
+        assert topology.replace_dead_queues(connection) == []
+    awake.join()
+
+
+# -- the relay ------------------------------------------------------------------------------------------------------
+def test_a_topic_that_never_confirms_does_not_stop_the_others(
+    broker: PrivateRabbitMQ, transactional_db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Timers are stated last, so everything before them goes out, of every order; later they follow."""
+    monkeypatch.setattr(publishing, "CONFIRM_SECONDS", 1.0)
+    sink.subscribe(broker.url)
+    customers.stock_the_kitchen()
+    with override_settings(SAGAS=settings.SAGAS | {"RELAY_BATCH_SIZE": 5}), Runner(run_ahead=False) as runner:
+        for _ in range(3):
+            at_position(runner, LAST_STEP - 1)
+            runner.run_to_end()
+        let_die(broker, "timer_events")
+        outbox.relay()
+        assert {found.topic: found.events for found in outbox.backlog()} == {"timer": 3, "saga": 3}
+        broker.control("eval", "sys:resume(whereis('%2F_timer_events')).")
+        outbox._resting.clear()
+        outbox.relay()
+    assert outbox.backlog() == []
+
+
+def test_a_topic_the_relay_may_not_write_breaks_the_channel_and_stops_nobody(broker: PrivateRabbitMQ) -> None:
+    body = {"id": "1"}
+    messages = [Message(number, str(number), key, body) for number, key in enumerate(["order.a", "timer.b", "user.c"])]
+    broker.control("set_topic_permissions", "guest", topology.EVENTS_EXCHANGE, "^(order|user)", ".*")
+    try:
+        with Publisher(topology.EVENTS_EXCHANGE) as publisher:
+            failed = publisher.send(messages)
+            assert set(failed) == {1}
+            assert "ACCESS_REFUSED" in failed[1]
+            assert publisher.send(messages[:1]) == {}
+    finally:
+        broker.control("clear_topic_permissions", "guest", topology.EVENTS_EXCHANGE)
+    assert count(broker, "order_events") >= 1
+    assert count(broker, "user_events") >= 1
