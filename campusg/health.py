@@ -1,7 +1,8 @@
 """Is this process alive (`/livez`), and can it do its work (`/readyz`)?
 
 Without the database nothing can be answered. Without the broker orders are still taken and go through later, so
-`/readyz` says `degraded` and stays 200: taking the web processes away would turn a delay into an outage.
+`/readyz` says `degraded` and stays 200: taking the web processes away would turn a delay into an outage. The same
+holds for events that are late.
 """
 
 from __future__ import annotations
@@ -19,11 +20,14 @@ from django.views.decorators.http import require_safe
 from kombu import Connection
 from kombu.exceptions import OperationalError
 
+from sagas import outbox
+from sagas.conf import options
+
 logger = logging.getLogger(__name__)
 
 OK = "ok"
 #: Checks without which work can still be taken.
-DISPENSABLE = {"broker"}
+DISPENSABLE = {"broker", "events"}
 BROKER_TIMEOUT_SECONDS = 2
 
 
@@ -80,10 +84,21 @@ def check_broker() -> None:
         raise NotReady("the broker does not answer") from error
 
 
+def check_events() -> None:
+    """Whether what is committed is also published, and soon."""
+    try:
+        age = outbox.oldest_age()
+    except DatabaseError as error:
+        raise NotReady("the database does not answer") from error
+    if age > options().backlog_patience:
+        raise NotReady(f"the oldest unpublished event has waited for {age.total_seconds():.0f} s")
+
+
 CHECKS: dict[str, Callable[[], None]] = {
     "database": check_database,
     "migrations": check_migrations,
     "broker": check_broker,
+    "events": check_events,
 }
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from django.test import Client, override_settings
 
 from campusg import health
+from sagas import outbox
 
 
 def test_a_process_that_answers_is_alive_without_any_database(client: Client) -> None:
@@ -16,7 +19,7 @@ def test_a_process_that_answers_is_alive_without_any_database(client: Client) ->
 def test_ready_means_database_migrations_and_broker(client: Client) -> None:
     response = client.get("/readyz")
     assert response.status_code == 200
-    assert response.json() == {"status": "ok", "checks": {"database": "ok", "migrations": "ok", "broker": "ok"}}
+    assert response.json() == {"status": "ok", "checks": dict.fromkeys(health.CHECKS, "ok")}
 
 
 @pytest.mark.django_db
@@ -26,6 +29,15 @@ def test_without_the_broker_orders_are_still_taken(client: Client) -> None:
     assert response.status_code == 200
     assert response.json()["status"] == "degraded"
     assert response.json()["checks"]["broker"] == "the broker does not answer"
+
+
+@pytest.mark.django_db
+def test_events_that_are_late_are_told_and_orders_still_taken(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox, "oldest_age", lambda: timedelta(minutes=5))
+    response = client.get("/readyz")
+    assert response.status_code == 200
+    assert response.json()["status"] == "degraded"
+    assert response.json()["checks"]["events"] == "the oldest unpublished event has waited for 300 s"
 
 
 @pytest.mark.django_db
