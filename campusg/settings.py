@@ -302,6 +302,10 @@ STEP_RETRY_DELAY = timedelta(seconds=env.float("CAMPUSG_STEP_RETRY_DELAY_SECONDS
 SAGAS: dict[str, Any] = {
     "RETRY": Retry(retries=STEP_RETRIES, first=STEP_RETRY_DELAY),
     "RUN_AHEAD": env.bool("CAMPUSG_RUN_AHEAD", default=True),
+    "AUTO_RETRY_DELAYS": tuple(
+        timedelta(minutes=m)
+        for m in env.list("CAMPUSG_AUTO_RETRY_MINUTES", cast=float, default=[5, 30, 120, 480, 1440])
+    ),
     "BREAKER_TROUBLES": env.int("CAMPUSG_BREAKER_TROUBLES", default=10),
     "BREAKER_WINDOW": timedelta(seconds=env.float("CAMPUSG_BREAKER_WINDOW_SECONDS", default=60.0)),
     "BREAKER_PROBE": timedelta(seconds=env.float("CAMPUSG_BREAKER_PROBE_SECONDS", default=30.0)),

@@ -203,6 +203,8 @@ class SagaInstanceAdmin(ModelAdmin):  # type: ignore[misc]
     def next_look(self, saga: SagaInstance) -> str:
         if saga.held_since is not None:
             return f"when {saga.held_by} is released; held since {saga.held_since:%d %b %H:%M:%S} UTC"
+        if due_at := history.next_auto_retry_at(saga):
+            return f"retried by itself at {due_at:%d %b %H:%M:%S} UTC"
         return f"{saga.wake_at:%d %b %H:%M:%S} UTC" if saga.wake_at else "–"
 
     @admin.display(description="actions")

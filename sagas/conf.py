@@ -41,6 +41,8 @@ class Options:
     #: How long after that one saga tries whether it works again; the delay doubles with each failure.
     breaker_probe: timedelta = timedelta(seconds=30)
     breaker_longest_probe: timedelta = timedelta(minutes=5)
+    #: How long after it was parked a saga is retried by itself, and after the next time, and so on; empty never does.
+    auto_retry_delays: tuple[timedelta, ...] = tuple(timedelta(minutes=m) for m in (5, 30, 120, 480, 1440))
     sweep_batch_size: int = 200
     relay_batch_size: int = 500
     #: An unpublished event older than this is warned of, and makes `/readyz` say degraded.

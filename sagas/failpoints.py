@@ -33,6 +33,7 @@ class Failpoint(enum.StrEnum):
     RETRY_COMMITTED = "retry_committed"
     DECISION_COMMITTED = "decision_committed"  # link_error has decided, nothing was sent
     SWEEP_COMMITTED = "sweep_committed"
+    AUTO_RETRY_COMMITTED = "auto_retry_committed"  # parked sagas go on by themselves, nothing was sent
     LET_GO_COMMITTED = "let_go_committed"  # held sagas may go on, nothing was sent
     BREAKER_COMMITTED = "breaker_committed"  # a trouble is counted, or a hold opened or closed by itself
 

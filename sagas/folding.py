@@ -235,6 +235,7 @@ HANDLERS: Mapping[str, Callable[[Any, Fact], None]] = {
     Action.REDRIVEN: _Standing.stood_still,
     Action.PARKED: _Standing.parked,
     Action.RETRIED: _Standing.sent_on,
+    Action.AUTO_RETRIED: _Standing.sent_on,
     Action.SKIPPED: _Standing.sent_on,
     Action.CLOSED: _Standing.sent_on,
     Action.FINISHED: _Standing.finished,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 from sagas import registry
+from sagas.conf import options
 from sagas.errors import UnknownDefinition
 from sagas.models import GOING_BACK, Action, SagaEvent, SagaInstance, Status
 
@@ -32,6 +34,12 @@ def current_step(saga: SagaInstance) -> str | None:
 def waiting_reason(saga: SagaInstance) -> str | None:
     """Why nothing happens to it although nothing is wrong with it."""
     return f"held: {saga.held_by}" if saga.held_by else None
+
+
+def next_auto_retry_at(saga: SagaInstance) -> datetime | None:
+    """When a saga that needs attention is retried by itself, should nobody come before."""
+    is_due = saga.status == Status.NEEDS_ATTENTION and options().auto_retry_delays
+    return saga.retry_at if is_due else None
 
 
 def events_of(saga_id: uuid.UUID, *, include_internal: bool = False) -> list[SagaEvent]:
@@ -84,6 +92,7 @@ def saga_view(saga: SagaInstance) -> dict[str, Any]:
         "error": saga.error or None,
         "next_try_at": saga.wake_at,
         "waiting_reason": waiting_reason(saga),
+        "next_auto_retry_at": next_auto_retry_at(saga),
         "deadline_at": saga.deadline_at,
         "created_at": saga.created_at,
         "updated_at": saga.updated_at,

@@ -55,6 +55,7 @@ class Action(models.TextChoices):
     CLOSED = "closed", "Closed by an operator"
     HELD = "held", "Held"
     LET_GO = "let_go", "No longer held"
+    AUTO_RETRIED = "auto_retried", "Retried by itself"
     FINISHED = "finished", "Finished"
 
 
@@ -90,6 +91,8 @@ class SagaInstance(models.Model):
     deadline_at = models.DateTimeField(null=True, blank=True)
     held_by = models.CharField(max_length=64, blank=True, default="", db_default="")
     held_since = models.DateTimeField(null=True, blank=True)
+    retry_at = models.DateTimeField(null=True, blank=True, help_text="When a parked saga is retried by itself.")
+    auto_retries = models.PositiveSmallIntegerField(default=0, db_default=0)
     created_at = models.DateTimeField()
     updated_at = models.DateTimeField()
     finished_at = models.DateTimeField(null=True, blank=True)
@@ -108,6 +111,7 @@ class SagaInstance(models.Model):
             models.Index(name="saga_by_creation", fields=["created_at", "id"]),
             models.Index(name="saga_by_owner", fields=["owner", "created_at"]),
             models.Index(name="saga_by_subject", fields=["subject"]),
+            models.Index(name="saga_retry_due", fields=["retry_at"], condition=Q(retry_at__isnull=False)),
             models.Index(name="saga_held", fields=["held_by", "held_since"], condition=~Q(held_by="")),
         ]
         constraints: ClassVar = [

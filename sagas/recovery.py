@@ -50,7 +50,7 @@ def sweep() -> int:
     One batch a call, and one call at a time: after a flood most of what is overdue only waits for its turn, and a sweep
     that wanted to see the end of it would keep the workers from the work.
     """
-    driven = [*sweep_batch(), *ramp.let_go()]
+    driven = [*sweep_batch(), *ramp.let_go(), *retry_parked()]
     for row in driven:
         hints.drive(row)
     return len(driven)
@@ -64,6 +64,27 @@ def sweep_batch() -> list[Row]:
         driven = [row for row in overdue if _redrive(row, "overdue")]
     reach(Failpoint.SWEEP_COMMITTED)
     return driven
+
+
+def retry_parked() -> list[Row]:
+    """Try parked sagas again whose time for that has come; returns those to drive."""
+    if not options().auto_retry_delays:
+        return []
+    with transaction.atomic():
+        due = store.take_retryable(options().sweep_batch_size)
+        retried = [row for row in due if _auto_retry(row)]
+    if due:
+        reach(Failpoint.AUTO_RETRY_COMMITTED)
+    return retried
+
+
+def _auto_retry(row: Row) -> bool:
+    try:
+        transitions.auto_retry(row, registry.get(row.name, row.version))
+    except UnknownDefinition:
+        row.retry_at = row.now + options().longest_stall  # left for a process that knows it
+    store.save(row)
+    return row.is_open
 
 
 def _redrive(row: Row, cause: str) -> bool:

@@ -53,6 +53,8 @@ class Row:
     deadline_at: datetime | None = None
     held_by: str = ""
     held_since: datetime | None = None
+    retry_at: datetime | None = None
+    auto_retries: int = 0
     finished_at: datetime | None = None
     news: list[Event] = field(default_factory=list)
 

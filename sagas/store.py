@@ -22,19 +22,19 @@ from sagas.state import Event, Row
 _COLUMNS = (
     "id", "name", "version", "key", "subject", "owner", "status", "resume_status", "position", "epoch", "attempt",
     "drives", "seq", "data", "reason_code", "reason", "error", "lease_token", "lease_until", "wake_at", "deadline_at",
-    "held_by", "held_since", "created_at", "updated_at", "finished_at",
+    "held_by", "held_since", "retry_at", "auto_retries", "created_at", "updated_at", "finished_at",
 )  # fmt: skip
 _MUTABLE = (
     "status", "resume_status", "position", "epoch", "attempt", "drives", "seq", "data", "reason_code", "reason",
-    "error", "lease_token", "lease_until", "wake_at", "deadline_at", "held_by", "held_since", "updated_at",
-    "finished_at",
+    "error", "lease_token", "lease_until", "wake_at", "deadline_at", "held_by", "held_since", "retry_at",
+    "auto_retries", "updated_at", "finished_at",
 )  # fmt: skip
 _EVENT_COLUMNS = (
     "saga_id", "seq", "action", "step", "status", "message", "type", "payload", "actor", "attempt", "epoch",
     "position", "saga_status", "created_at",
 )  # fmt: skip
 _DATETIMES = frozenset(
-    {"lease_until", "wake_at", "deadline_at", "held_since", "created_at", "updated_at", "finished_at"}
+    {"lease_until", "wake_at", "deadline_at", "held_since", "retry_at", "created_at", "updated_at", "finished_at"}
 )
 _READ = tuple(name for name in _COLUMNS if name != "updated_at")
 
@@ -121,6 +121,16 @@ def take_overdue(limit: int) -> list[Row]:
         f"ORDER BY wake_at LIMIT %s{suffix}"
     )
     return _fetch(sql, [_adapt(now()), limit])
+
+
+def take_retryable(limit: int) -> list[Row]:
+    """Up to `limit` parked rows that are due to be retried by themselves, locked; locked ones are skipped."""
+    suffix = " FOR UPDATE SKIP LOCKED" if is_postgresql() else ""
+    sql = (
+        f"{_SELECT}, {_clock()} FROM sagas_sagainstance WHERE retry_at IS NOT NULL AND retry_at <= %s AND status=%s "
+        f"ORDER BY retry_at LIMIT %s{suffix}"
+    )
+    return _fetch(sql, [_adapt(now()), Status.NEEDS_ATTENTION.value, limit])
 
 
 def held_dependencies() -> list[str]:

@@ -18,6 +18,8 @@ from sagas.models import Action, Status
 from sagas.state import Event, Row
 
 LONGEST_ERROR = 2_000
+#: Why a saga is given up that was driven again and again without any result.
+NO_PROGRESS = "saga.no_progress"
 #: In a saga's data: the position of a call that was tried before an operator sent the parked saga on.
 TRIED_BEFORE_PARKING = "tried_before_parking"
 
@@ -110,7 +112,7 @@ def fail_undo(row: Row, saga: Saga, trouble: Exception) -> None:
     if compensation.is_best_effort:
         _undo_next(row, saga)
     else:
-        park(row, saga)
+        park(row, saga, may_help=not isinstance(trouble, Refusal))
 
 
 def give_up(row: Row, saga: Saga, *, reason_code: str, is_refused: bool = False) -> None:
@@ -123,14 +125,21 @@ def give_up(row: Row, saga: Saga, *, reason_code: str, is_refused: bool = False)
     is_first_try = row.attempt == 1 and not _was_tried_before_parking(row)
     may_have_run = _may_have_run(row, saga) and not (is_refused and is_first_try)
     if step.is_after_pivot or (step.is_pivot and may_have_run and step.compensation is None):
-        park(row, saga)
+        park(row, saga, may_help=not is_refused and reason_code != NO_PROGRESS)
     else:
         start = row.position if may_have_run else row.position - 1
         turn_back(row, saga, Status.COMPENSATING, start=start, reason_code=reason_code, reason=row.error)
 
 
-def park(row: Row, saga: Saga) -> None:
-    """Nothing more can be done without a person: NEEDS_ATTENTION, listed as a dead letter."""
+def park(row: Row, saga: Saga, *, may_help: bool) -> None:
+    """The engine gives up for now: NEEDS_ATTENTION, listed as a dead letter.
+
+    Trying again later is done by itself a few times if it may help: not after a refusal, which stays one, and not
+    where nobody ever came to a result, for what kills its workers would kill more.
+    """
+    delays = options().auto_retry_delays
+    is_left = may_help and row.auto_retries < len(delays)
+    row.retry_at = row.now + delays[row.auto_retries] if is_left else None
     row.resume_status = row.status.value
     row.status = Status.NEEDS_ATTENTION
     row.wake_at = None
@@ -159,6 +168,7 @@ def turn_back(
     row.reason_code, row.reason = reason_code[:64], reason[:LONGEST_ERROR]
     row.epoch += 1
     row.attempt = row.drives = 0
+    row.retry_at = None
     _forget_hold(row)
     cancelling = status is Status.CANCELLING
     row.position = _last_to_undo(saga, start)
@@ -211,18 +221,31 @@ def _switch_to_cancelling(row: Row, *, reason_code: str, reason: str, actor: str
 
 
 def resume(row: Row, saga: Saga, *, reason: str, actor: str) -> None:
-    """An operator sends a parked saga on, in the direction it had, with fresh retries.
+    """An operator sends a parked saga on, in the direction it had, with fresh retries, also of those by itself."""
+    row.auto_retries = 0
+    _send_on(row, saga, Action.RETRIED, reason=reason, actor=actor)
+
+
+def auto_retry(row: Row, saga: Saga) -> None:
+    """Nobody came, and it is time to try a parked saga again."""
+    row.auto_retries += 1
+    reason = f"Automatic retry {row.auto_retries} of {len(options().auto_retry_delays)}"
+    _send_on(row, saga, Action.AUTO_RETRIED, reason=reason, actor="")
+
+
+def _send_on(row: Row, saga: Saga, action: Action, *, reason: str, actor: str) -> None:
+    """Out of NEEDS_ATTENTION, in the direction the saga had.
 
     Counting from nought must not make anybody forget that the call it was parked at may have had its effect.
     """
-    row.status, row.resume_status = Status(row.resume_status), ""
+    row.status, row.resume_status, row.retry_at = Status(row.resume_status), "", None
     if not row.is_going_back and _may_have_run(row, saga):
         row.data[TRIED_BEFORE_PARKING] = row.position
     row.epoch += 1
     row.attempt = row.drives = 0
     row.note(
         Event(
-            Action.RETRIED,
+            action,
             step_name(row, saga),
             row.status.value,
             reason,
@@ -240,7 +263,7 @@ def skip(row: Row, saga: Saga, result: dict[str, Any] | None, *, reason: str, ac
     The fact the step would have stated is not stated: it did not happen here.
     """
     name = step_name(row, saga)
-    row.status, row.resume_status = Status(row.resume_status), ""
+    row.status, row.resume_status, row.retry_at = Status(row.resume_status), "", None
     row.epoch += 1
     row.note(Event(Action.SKIPPED, name, "SKIPPED", reason, "saga.step_skipped", {"reason": reason}, actor=actor))
     if row.is_going_back:
@@ -255,7 +278,7 @@ def close(row: Row, *, reason: str, actor: str) -> None:
     """An operator ends a parked saga where it stands: what is left to do or to undo was settled by hand."""
     ends = {Status.STARTED: Status.COMPLETED, Status.COMPENSATING: Status.COMPENSATED}
     end = ends.get(Status(row.resume_status), Status.CANCELLED)
-    row.status, row.resume_status = Status(row.resume_status), ""
+    row.status, row.resume_status, row.retry_at = Status(row.resume_status), "", None
     row.epoch += 1
     row.note(Event(Action.CLOSED, status=end.value, message=reason, type="saga.closed", payload={"reason": reason},
                    actor=actor))  # fmt: skip
@@ -463,14 +486,14 @@ def _time_out(row: Row, saga: Saga) -> None:
         _stand_still(row, saga, reason_code="step.timed_out")
 
 
-def _stand_still(row: Row, saga: Saga, reason_code: str = "saga.no_progress") -> None:
+def _stand_still(row: Row, saga: Saga, reason_code: str = NO_PROGRESS) -> None:
     row.error = row.error or f"No progress after {row.drives} re-drives."
     if not row.is_going_back:
         give_up(row, saga, reason_code=reason_code)
     elif _compensation(saga, row.position).is_best_effort:
         _undo_next(row, saga)
     else:
-        park(row, saga)
+        park(row, saga, may_help=reason_code != NO_PROGRESS)
 
 
 def _finish(row: Row, status: Status) -> None:
@@ -491,7 +514,7 @@ def _finish(row: Row, status: Status) -> None:
 
 def _settle(row: Row) -> None:
     """Progress: counters start again."""
-    row.attempt = row.drives = 0
+    row.attempt = row.drives = row.auto_retries = 0
     row.error = "" if row.status is Status.STARTED else row.error
     release(row)
 

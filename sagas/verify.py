@@ -153,6 +153,7 @@ _TYPES: dict[str, str] = {
     Action.STARTED: "saga.started",
     Action.PARKED: "saga.needs_attention",
     Action.RETRIED: "saga.retried",
+    Action.AUTO_RETRIED: "saga.retried",
     Action.SKIPPED: "saga.step_skipped",
     Action.CLOSED: "saga.closed",
 }

@@ -70,6 +70,9 @@ class SagaSummary(serializers.Serializer[SagaInstance]):
     reason = serializers.CharField(allow_null=True)
     error = serializers.CharField(allow_null=True)
     next_try_at = serializers.DateTimeField(allow_null=True)
+    next_auto_retry_at = serializers.DateTimeField(
+        allow_null=True, help_text="When a saga that needs attention is retried by itself."
+    )
     waiting_reason = serializers.CharField(allow_null=True, help_text="`held: stripe` while that is on hold.")
     deadline_at = serializers.DateTimeField(allow_null=True)
     created_at = serializers.DateTimeField()

@@ -23,7 +23,15 @@ OPEN = {"STARTED", "COMPENSATING", "CANCELLING"}
 UNDONE = {"COMPENSATED", "CANCELLED", "FAILED"}
 FINAL = {"COMPLETED", *UNDONE}
 FENCED = {"step_fenced", "undo_fenced"}
-PROGRESS = {"saga_started", "step_completed", "undo_completed", "step_retrying", "undo_retrying", "retried"}
+PROGRESS = {
+    "saga_started",
+    "step_completed",
+    "undo_completed",
+    "step_retrying",
+    "undo_retrying",
+    "retried",
+    "auto_retried",
+}
 LET_GO = "undo_failed"
 ROW = "id, name, subject, status, position, epoch, seq, error, lease_until, wake_at, deadline_at, finished_at"
 EVENT = "seq, action, step, attempt, epoch, position, saga_status, status, payload, created_at"
@@ -135,7 +143,7 @@ def check_history(seen: Watched) -> None:
 def fold(events: Sequence[EventSeen]) -> str:
     status = ""
     for event in events:
-        if event.action in ("saga_started", "retried", "finished", "parked"):
+        if event.action in ("saga_started", "retried", "auto_retried", "finished", "parked"):
             status = event.status
         elif event.action in ("compensation_started", "cancellation_started"):
             status = "COMPENSATING" if event.action == "compensation_started" else "CANCELLING"
@@ -169,7 +177,7 @@ def _check_causes(events: Sequence[EventSeen], saga: Saga, deadline_at: datetime
         if event.action == "compensation_started":
             _require(_is_caused(events[:number], saga, event, deadline_at), f"went back without a cause: {event}")
         backwards |= event.action in ("compensation_started", "cancellation_started")
-        sent_on |= event.action == "retried"
+        sent_on |= event.action in ("retried", "auto_retried")
         if event.action.startswith("undo_"):
             _require(backwards, f"undone, but nobody went back: {event}")
         if event.action in ("step_claimed", "step_completed") and number > 0:

@@ -123,6 +123,8 @@ class Command(BaseCommand):
         self.stdout.write(f"status  {saga.status}  step {history.current_step(saga) or '-'}  subject {saga.subject}")
         if waiting := history.waiting_reason(saga):
             self.stdout.write(f"waits   {waiting} since {saga.held_since:%d %b %H:%M:%S}")
+        if due := _next_retry(saga):
+            self.stdout.write(f"next    {due}")
         for name in ("reason", "error"):
             if getattr(saga, name):
                 self.stdout.write(f"{name:<7} {getattr(saga, name)}")
@@ -170,7 +172,12 @@ class Command(BaseCommand):
 
 def _line(saga: SagaInstance) -> str:
     line = f"{saga.id}  {saga.status:<16} {history.current_step(saga) or '-':<20} {saga.name}  {saga.subject}"
-    return f"{line}  {history.waiting_reason(saga) or ''}".rstrip()
+    return f"{line}  {history.waiting_reason(saga) or _next_retry(saga)}".rstrip()
+
+
+def _next_retry(saga: SagaInstance) -> str:
+    due_at = history.next_auto_retry_at(saga)
+    return f"retried by itself at {due_at:%d %b %H:%M} UTC" if due_at else ""
 
 
 def _hold_line(state: dict[str, Any]) -> str:
