@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Iterator
 from datetime import timedelta
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.db.models import BigIntegerField, Count, Exists, F, OuterRef, Q, QuerySet, Subquery, Sum
@@ -23,7 +23,7 @@ from timers.models import ScheduledEvent
 
 #: How long after its window an order may still be CREATED before that is a breach and not a sweep on its way.
 LATE = timedelta(minutes=5)
-KEYS_AT_A_TIME = 1_000
+KEYS_AT_A_TIME = 900
 
 PLACED = (OrderStatus.CREATED, OrderStatus.ACCEPTED)
 OVER = (OrderStatus.CANCELLED, OrderStatus.FAILED)
@@ -149,14 +149,25 @@ def answers_astray() -> Iterator[Breach]:
     rows = named.iterator(chunk_size=KEYS_AT_A_TIME)
     while batch := list(islice(rows, KEYS_AT_A_TIME)):
         ids = {order_id for *_, order, _ in batch if (order_id := _uuid(order))}
-        orders = Order.objects.only("saga_id", "owner", "customer_id").in_bulk(list(ids))
+        told = Order.objects.filter(pk__in=ids).values_list(*Named._fields).iterator()
+        orders = {order.pk: order for order in map(Named._make, told)}
         for pk, user, path, order, saga in batch:
-            trouble = _trouble(orders.get(_uuid(order)), user, path, saga)
+            named_id = _uuid(order)
+            trouble = _trouble(orders.get(named_id) if named_id else None, user, path, saga)
             if trouble:
                 yield Breach(f"idempotency key {pk}", f"{path} of {user} answers with order {order}, which {trouble}")
 
 
-def _trouble(order: Order | None, user: str, path: str, saga: str) -> str:
+class Named(NamedTuple):
+    """What an answer is held against."""
+
+    pk: uuid.UUID
+    saga_id: uuid.UUID
+    owner: str
+    customer_id: str
+
+
+def _trouble(order: Named | None, user: str, path: str, saga: str) -> str:
     if order is None:
         return "does not exist"
     if not path.endswith("/orders"):
