@@ -12,12 +12,14 @@ from __future__ import annotations
 import json
 import logging
 import time
+import uuid
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import connection, transaction
 from django.utils import timezone
 
+from sagas.ids import uuid7
 from timers.clock import database_now
 from timers.errors import (
     EventAlreadySettled,
@@ -27,7 +29,7 @@ from timers.errors import (
     UnknownEvent,
     UnknownEventType,
 )
-from timers.models import ScheduledEvent
+from timers.models import EventStatus, ScheduledEvent
 from timers.registry import Handler, event_types, handler_of
 
 logger = logging.getLogger(__name__)
@@ -62,14 +64,22 @@ def schedule(
 
 
 def schedule_in(
-    *, event_type: str, entity_id: str, delay: timedelta, payload: dict[str, Any], owner: str = ""
+    *,
+    event_type: str,
+    entity_id: str,
+    delay: timedelta,
+    payload: dict[str, Any],
+    owner: str = "",
+    event_id: uuid.UUID | None = None,
 ) -> ScheduledEvent:
-    """Set an alarm `delay` from now, by the database's clock."""
+    """Set an alarm `delay` from now, by the database's clock. One with an id is set once at most: what was switched
+    off, even `cancel_for_good` before it was set, stays off."""
     _require_handler(event_type)
     moment = database_now(delay)
     event = ScheduledEvent(
-        event_type=event_type, entity_id=entity_id, scheduled_at=moment, payload=payload, owner=owner
-    )
+        pk=event_id or uuid7(), event_type=event_type, entity_id=entity_id, scheduled_at=moment, payload=payload,
+        owner=owner,
+    )  # fmt: skip
     return _insert_or_existing(event, due_at=moment)
 
 
@@ -92,12 +102,29 @@ def _require_handler(event_type: str) -> Handler:
 def _insert_or_existing(event: ScheduledEvent, *, due_at: Any) -> ScheduledEvent:
     event.due_at = due_at
     ScheduledEvent.objects.bulk_create([event], ignore_conflicts=True)
-    return ScheduledEvent.objects.live().of(event.event_type, event.entity_id).get()
+    live = ScheduledEvent.objects.live().of(event.event_type, event.entity_id).first()
+    return live or ScheduledEvent.objects.get(pk=event.pk)
 
 
 def cancel(*, event_type: str, entity_id: str) -> bool:
     """Switch off the live alarm of an entity, if there is one; says whether there was."""
     return ScheduledEvent.objects.of(event_type, entity_id).mark_cancelled() > 0
+
+
+def cancel_for_good(*, event_type: str, entity_id: str, event_id: uuid.UUID, delay: timedelta) -> None:
+    """Switch off the live alarm of an entity; if this one is not set yet, see to it that it never will be.
+
+    Whoever sets it at the same moment is waited for at the primary key, and switched off then. `restore` sets it to
+    ring `delay` from now.
+    """
+    if cancel(event_type=event_type, entity_id=entity_id):
+        return
+    never = ScheduledEvent(
+        pk=event_id, event_type=event_type, entity_id=entity_id, scheduled_at=database_now(delay),
+        status=EventStatus.CANCELLED, cancelled_at=database_now(),
+    )  # fmt: skip
+    ScheduledEvent.objects.bulk_create([never], ignore_conflicts=True)
+    cancel(event_type=event_type, entity_id=entity_id)
 
 
 def restore(*, event_type: str, entity_id: str) -> bool:

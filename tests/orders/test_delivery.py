@@ -231,6 +231,23 @@ def test_a_refund_waits_until_the_payment_is_settled(rita: APIClient, olga: APIC
     assert code(response) == "order.not_cancellable"
 
 
+def test_an_order_accepted_before_its_timer_was_set_has_none(rita: APIClient) -> None:
+    laptop()
+    with Runner(run_ahead=False) as runner:
+        order, _ = placed(client("alice"), BY_USER)
+        while order.status != "CREATED":
+            assert runner.deliver()
+            order.refresh_from_db()
+        later = runner.chains.popleft()  # the step that sets the alarm
+        accept(rita, order)
+        runner.run()
+        runner.chains.append(later)
+        runner.run_to_end()
+    order.refresh_from_db()
+    assert order.status == "ACCEPTED"
+    assert not ScheduledEvent.objects.live().exists()
+
+
 def test_an_acceptance_is_not_cancelled_through_its_saga(rita: APIClient, runner: Runner) -> None:
     order = created(runner)
     saga = accept(rita, order)

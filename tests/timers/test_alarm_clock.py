@@ -208,6 +208,15 @@ def test_cancelling_a_timer_that_never_was_does_nothing() -> None:
     steps.cancel_timer(order_id="never")
 
 
+def test_a_timer_cancelled_before_it_was_set_stays_off() -> None:
+    """An order may be accepted while the saga that created it has yet to set the alarm."""
+    steps.cancel_timer(order_id="o1")
+    steps.start_timer(order_id="o1", owner="alice", saga_id="s1")
+    assert not ScheduledEvent.objects.live().exists()
+    steps.restore_timer(order_id="o1")
+    assert ScheduledEvent.objects.live().get().due_at is not None
+
+
 def test_the_task_sweeps(bell: Bell) -> None:
     alarm()
     clock.advance(2 * HOUR)
