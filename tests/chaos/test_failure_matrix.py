@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.conf import settings
@@ -21,7 +22,7 @@ from kombu import Connection
 
 from campusg.celery import app
 from campusg.servers import PrivateRabbitMQ
-from campusg.topology import COMMAND_QUEUES
+from campusg.topology import COMMAND_QUEUES, DEAD_LETTERS_QUEUE, DELIVERY_LIMIT
 from orders import cancelling, placing
 from orders.models import Order
 from orders.placing import NewLine, NewOrder
@@ -35,6 +36,7 @@ pytestmark = [pytest.mark.postgres, pytest.mark.rabbitmq, pytest.mark.chaos, pyt
 #: Hard limit of a task: the hanging step is met by it.
 TIME_LIMIT_SECONDS = "4"
 STALL_SECONDS = "2"
+SOFT_LIMIT_SECONDS = 2.0
 STEPS_OF_EACH_KIND = ("reserve_inventory", "authorize_payment")
 UNDOS_OF_EACH_KIND = ("release_inventory", "revert_payment")
 
@@ -115,12 +117,12 @@ def town(shared_fleet: Fleet) -> Iterator[Town]:
 
 
 @contextmanager
-def _time_limit_in_messages() -> Iterator[None]:
+def _time_limit_in_messages(*, soft: float | None = None) -> Iterator[None]:
     """A message carries its publisher's time limits, and a worker heeds those before its own."""
     with pytest.MonkeyPatch.context() as patch:
         for task in app.tasks.values():
             patch.setattr(task, "time_limit", float(TIME_LIMIT_SECONDS))
-            patch.setattr(task, "soft_time_limit", None)
+            patch.setattr(task, "soft_time_limit", soft)
         yield
 
 
@@ -151,6 +153,28 @@ def test_trouble_in_a_step(town: Town, row: str) -> None:
         assert troubles.has_struck(town.troubles, step, order_id), f"{row} never happened in {step}"
         assert completions(order_id, step) == 1
     assert oracle.judge() == []
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_soft_time_limit_is_a_failed_try(town: Town, moment: str) -> None:
+    """It is raised inside of the step, so the step says itself that it failed."""
+    with _time_limit_in_messages(soft=SOFT_LIMIT_SECONDS):
+        forward = {step: town.order(**{step: ("hang", moment)}) for step in STEPS_OF_EACH_KIND}
+        back = {undo: town.order(**{undo: ("hang", moment)}) for undo in UNDOS_OF_EACH_KIND}
+        town.wait_for(dict.fromkeys([*forward.values(), *back.values()], "CREATED"))
+        for order_id in back.values():
+            town.cancel(order_id)
+        town.wait_for(dict.fromkeys(forward.values(), "CREATED") | dict.fromkeys(back.values(), "CANCELLED"))
+    for step, order_id in (forward | back).items():
+        assert completions(order_id, step) == 1
+        assert _tries_that_met_the_soft_limit(order_id, step) == 1
+    assert oracle.judge() == []
+
+
+def _tries_that_met_the_soft_limit(order_id: str, step: str) -> int:
+    saga = SagaInstance.objects.get(subject=order_id)
+    failed = SagaEvent.objects.filter(saga_id=saga.pk, step=step, action__in=("step_retrying", "undo_retrying"))
+    return failed.filter(message__contains="SoftTimeLimitExceeded").count()
 
 
 @pytest.mark.parametrize("step", STEPS_OF_EACH_KIND)
@@ -238,3 +262,45 @@ def test_queues_purged_while_nobody_listens(town: Town, rabbitmq: PrivateRabbitM
     town.wait_for({forward: "CREATED", third: "CREATED", back: "CANCELLED"})
     assert completions(third, "confirm_order") == completions(back, "cancel_order") == 1
     assert oracle.judge() == []
+
+
+def test_a_message_that_reaches_its_delivery_limit_is_a_dead_letter(town: Town, rabbitmq: PrivateRabbitMQ) -> None:
+    """It is taken and given back as by workers that die on it. The broker lays it aside, the sweep drives the saga."""
+    back = town.order()
+    town.wait_for({back: "CREATED"})
+    for worker in list(town.fleet.processes["worker"]):
+        town.fleet.stop("worker", worker)
+    forward = town.order()
+    town.cancel(back)
+    with Connection(rabbitmq.url) as connection, connection.channel() as channel:
+        channel.queue_purge(DEAD_LETTERS_QUEUE)
+        for name in COMMAND_QUEUES:
+            if name != "saga_sweeps":
+                _wear_out(channel, name)
+        letters = [_dead_letter(channel) for _ in range(2)]
+    assert {letter.headers["x-death"][0]["reason"] for letter in letters} == {"delivery_limit"}
+    assert {str(SagaInstance.objects.get(subject=order_id).pk) for order_id in (forward, back)} == {
+        letter.headers["root_id"] for letter in letters
+    }
+    for _ in range(2):
+        town.fleet.start("worker")
+    town.wait_for({forward: "CREATED", back: "CANCELLED"})
+    assert completions(forward, "confirm_order") == completions(back, "cancel_order") == 1
+    assert oracle.judge() == []
+
+
+def _wear_out(channel: Any, name: str) -> None:
+    """Until the queue gives nothing any more."""
+    for _ in range(3 * DELIVERY_LIMIT):
+        if (message := channel.basic_get(name)) is None:
+            return
+        channel.basic_reject(message.delivery_tag, requeue=True)
+    raise AssertionError(f"{name} has no delivery limit")
+
+
+def _dead_letter(channel: Any) -> Any:
+    for _ in range(100):
+        if message := channel.basic_get(DEAD_LETTERS_QUEUE, no_ack=True):
+            return message
+        time.sleep(0.1)
+    raise AssertionError("no dead letter came")
