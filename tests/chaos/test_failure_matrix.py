@@ -264,6 +264,17 @@ def test_queues_purged_while_nobody_listens(town: Town, rabbitmq: PrivateRabbitM
     assert oracle.judge() == []
 
 
+def test_queues_deleted_under_the_workers(town: Town, rabbitmq: PrivateRabbitMQ) -> None:
+    """The workers are told, connect again and declare what is gone; the messages come again from the database."""
+    with Connection(rabbitmq.url) as connection, connection.channel() as channel:
+        for name in COMMAND_QUEUES:
+            channel.queue_delete(name)
+    order_id = town.order()
+    town.wait_for({order_id: "CREATED"}, seconds=90)
+    assert completions(order_id, "confirm_order") == 1
+    assert oracle.judge() == []
+
+
 def test_a_message_that_reaches_its_delivery_limit_is_a_dead_letter(town: Town, rabbitmq: PrivateRabbitMQ) -> None:
     """It is taken and given back as by workers that die on it. The broker lays it aside, the sweep drives the saga."""
     back = town.order()
