@@ -12,10 +12,12 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from benchmarks.scratch import scratch_database
@@ -52,7 +54,9 @@ def main() -> int:
 def judge(longest: float) -> int:
     healthy, seconds = verify()
     table(healthy)
-    say(f"\nhealthy: exit {healthy['exit']}, {healthy['breaches']} breaches, {seconds:.1f} s (at most {longest:.0f} s)")
+    outcome = f"exit {healthy['exit']}, {healthy['breaches']} breaches"
+    cpu = f"{healthy['cpu']:.1f} s of CPU with the database's"
+    say(f"\nhealthy: {outcome}, {seconds:.1f} s (at most {longest:.0f} s), {cpu}, load {os.getloadavg()[0]:.1f}")
     expected = damage()
     damaged, again = verify()
     found = {(row["code"], breach["subject"]) for row in damaged["invariants"] for breach in row["examples"]}
@@ -68,12 +72,26 @@ def verify() -> tuple[dict[str, Any], float]:
     from django.core.management import call_command
 
     output, code = io.StringIO(), 0
-    started_at = time.monotonic()
+    started_at, cpu_before = time.monotonic(), cpu_seconds()
     try:
         call_command("verify", "--json", "--limit", "100", stdout=output)
     except SystemExit as ended:
         code = int(str(ended.code))
-    return json.loads(output.getvalue()) | {"exit": code}, time.monotonic() - started_at
+    return json.loads(output.getvalue()) | {
+        "exit": code,
+        "cpu": cpu_seconds() - cpu_before,
+    }, time.monotonic() - started_at
+
+
+def cpu_seconds() -> float:
+    """Of this process and, where it runs on this machine, of its database session."""
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        session = Path(f"/proc/{cursor.fetchone()[0]}/stat")
+    ticks = sum(map(int, session.read_text().rpartition(")")[2].split()[11:13])) if session.exists() else 0
+    return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
 
 
 def table(document: dict[str, Any]) -> None:
@@ -241,7 +259,7 @@ def a_fact_deleted(pick: Callable[[str], Any]) -> tuple[str, str]:
     from sagas.models import SagaEvent
 
     saga_id = pick("ACCEPTED").saga_id
-    SagaEvent.objects.filter(saga_id=saga_id, seq=5).delete()
+    SagaEvent.objects.filter(saga_id=saga_id, action="step_claimed").delete()
     return "I9", f"saga {saga_id}"
 
 

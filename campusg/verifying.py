@@ -18,7 +18,7 @@ from timers import verify as of_timers
 #: Long enough for a large database; an everyday statement is stopped much sooner.
 PATIENCE = "15min"
 #: Sorting and hashing in memory instead of on disk.
-WORK_MEMORY = "64MB"
+WORK_MEMORY = "128MB"
 
 
 def _number(invariant: Invariant) -> int:
@@ -67,7 +67,7 @@ def snapshot() -> Iterator[None]:
 def _begin_reading() -> None:
     limits = {
         "statement_timeout": PATIENCE, "idle_in_transaction_session_timeout": PATIENCE, "work_mem": WORK_MEMORY,
-        "cursor_tuple_fraction": "1.0", "jit": "off",
+        "cursor_tuple_fraction": "1.0", "max_parallel_workers_per_gather": "0", "jit": "off",
     }  # fmt: skip
     with connection.cursor() as cursor:
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
 from datetime import timedelta
-from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
 from django.conf import settings
 from django.db.models import BigIntegerField, Count, Exists, F, OuterRef, Q, QuerySet, Subquery, Sum
 from django.db.models.fields.json import KT
-from django.db.models.functions import Cast, Round
+from django.db.models.functions import Cast, Round, StrIndex
 
 from orders.acceptance import REASON_CODE
 from orders.models import IdempotencyKey, MenuItem, Order, OrderLine, OrderStatus, StockReservation
 from orders.services import SYSTEM
 from payments.models import EscrowTransaction, Payment, PaymentStatus, TransactionStatus, TransactionType
-from sagas.invariants import Breach, Invariant, UuidText, differences
+from sagas.invariants import Breach, Invariant, UuidOfText, UuidText, differences
 from sagas.models import Action, SagaEvent, SagaInstance, Status
 from timers.models import ScheduledEvent
 
 #: How long after its window an order may still be CREATED before that is a breach and not a sweep on its way.
 LATE = timedelta(minutes=5)
-KEYS_AT_A_TIME = 900
 
 PLACED = (OrderStatus.CREATED, OrderStatus.ACCEPTED)
 OVER = (OrderStatus.CANCELLED, OrderStatus.FAILED)
@@ -145,37 +142,15 @@ def orders_lost() -> Iterator[Breach]:
 # -- I13: one key, one order ----------------------------------------------------------------------------------------
 def answers_astray() -> Iterator[Breach]:
     """Kept answers that name an order that is not there, is another's, or was not made by that request."""
-    named = _kept_answers().order_by("pk").values_list("pk", "user", "path", "order", "saga")
-    rows = named.iterator(chunk_size=KEYS_AT_A_TIME)
-    while batch := list(islice(rows, KEYS_AT_A_TIME)):
-        ids = {order_id for *_, order, _ in batch if (order_id := _uuid(order))}
-        told = Order.objects.filter(pk__in=ids).values_list(*Named._fields).iterator()
-        orders = {order.pk: order for order in map(Named._make, told)}
-        for pk, user, path, order, saga in batch:
-            named_id = _uuid(order)
-            trouble = _trouble(orders.get(named_id) if named_id else None, user, path, saga)
-            if trouble:
-                yield Breach(f"idempotency key {pk}", f"{path} of {user} answers with order {order}, which {trouble}")
-
-
-class Named(NamedTuple):
-    """What an answer is held against."""
-
-    pk: uuid.UUID
-    saga_id: uuid.UUID
-    owner: str
-    customer_id: str
-
-
-def _trouble(order: Named | None, user: str, path: str, saga: str) -> str:
-    if order is None:
-        return "does not exist"
-    if not path.endswith("/orders"):
-        return "" if f"/{order.pk}/" in f"{path}/" else "is another order"
-    if str(order.saga_id) != saga:
-        return f"was not placed by saga {saga}"
-    is_of_user = user in (order.owner, order.customer_id) or order.owner == order.customer_id
-    return "" if is_of_user else f"belongs to {order.owner}"
+    placed = Order.objects.filter(pk=UuidOfText(OuterRef("order")), saga_id=UuidOfText(OuterRef("saga")))
+    of_user = placed.filter(Q(owner=OuterRef("user")) | Q(customer_id=OuterRef("user")) | Q(owner=F("customer_id")))
+    named = Order.objects.filter(pk=UuidOfText(OuterRef("order")))
+    in_path = named.annotate(place=StrIndex(OuterRef("path"), UuidText("pk"))).filter(place__gt=0)
+    is_placing = Q(path__endswith="/orders")
+    astray = _kept_answers().filter(is_placing & ~Exists(of_user) | ~is_placing & ~Exists(in_path))
+    for pk, user, path, order in astray.order_by("pk").values_list("pk", "user", "path", "order"):
+        detail = f"{path} of {user} is answered with order {order}, which that request did not make"
+        yield Breach(f"idempotency key {pk}", detail)
 
 
 def keys_that_clash() -> Iterator[Breach]:
@@ -190,13 +165,6 @@ def keys_that_clash() -> Iterator[Breach]:
 def _kept_answers() -> QuerySet[Any]:
     keys = IdempotencyKey.objects.annotate(order=KT("response__order_id"), saga=KT("response__saga_id"))
     return keys.filter(order__isnull=False)
-
-
-def _uuid(text: str) -> uuid.UUID | None:
-    try:
-        return uuid.UUID(text)
-    except ValueError:
-        return None
 
 
 # -- I14: time ------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import CharField, Func, QuerySet
+from django.db.models import CharField, Func, QuerySet, UUIDField
 
 
 @dataclass(frozen=True)
@@ -62,5 +62,20 @@ class UuidText(Func):
         return " || '-' || ".join(parts), tuple(parameters) * len(parts)
 
 
+class UuidOfText(Func):
+    """The UUID that a text names, NULL if it names none: the other way round."""
+
+    output_field = UUIDField()
+    arity = 1
+
+    def as_postgresql(self, compiler: Any, connection: Any, **extra: Any) -> Any:
+        text, parameters = compiler.compile(self.source_expressions[0])
+        return f"CASE WHEN {text} ~ %s THEN ({text})::uuid END", (*parameters, _UUID, *parameters)
+
+    def as_sqlite(self, compiler: Any, connection: Any, **extra: Any) -> Any:
+        return self.as_sql(compiler, connection, template="replace(%(expressions)s, '-', '')", **extra)
+
+
+_UUID = "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
 #: First digit and length of the five groups of a UUID's hexadecimal digits.
 _GROUPS = ((1, 8), (9, 4), (13, 4), (17, 4), (21, 12))
