@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from django.db import transaction
 
-from sagas import engine, registry
+from sagas import clock, engine, registry
 from sagas.definition import Retry, Saga, seconds
 from sagas.models import SagaInstance
 from sagas.state import Row
@@ -75,7 +75,7 @@ def test_a_saga_cancelled_right_after_it_was_sent_on_gives_the_charge_back(runne
 
 def test_a_pivot_of_unknown_outcome_can_be_sent_on_after_its_deadline(runner: Runner) -> None:
     row = parked(pay_or_not, runner)
-    runner.let_pass(2 * pay_or_not.deadline)
+    clock.advance(2 * pay_or_not.deadline)
     engine.retry(row.id, reason="the provider is back", actor="op")
     runner.run_to_end()
     assert status_of(row) == "COMPLETED"
