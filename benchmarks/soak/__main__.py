@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import argparse
 import secrets
+import signal
 import sys
 from pathlib import Path
 
@@ -26,6 +27,7 @@ def main() -> int:
     parser.add_argument("--calm", action="store_true", help="no faults and no deploy, to see what the city can do")
     parser.add_argument("--json", type=Path, help="write the figures here, too")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended from outside"))  # and so everything it started
     rate = options.rate if options.calm else min(options.rate, options.orders / SHORTEST_SECONDS)
     with city(is_plain=options.plain, acks=options.acks) as place:
         from benchmarks.soak.run import Run  # reads the models, so not before Django is set up

@@ -11,7 +11,7 @@ from datetime import timedelta
 from django.db import DatabaseError, InterfaceError, connections, transaction
 
 from orders.models import Order
-from sagas.models import OPEN, SagaInstance
+from sagas.models import FINAL, OPEN, SagaInstance
 from timers.clock import database_now
 from timers.models import ScheduledEvent
 
@@ -29,6 +29,7 @@ class Board:
     def __init__(self, *, is_plain: bool) -> None:
         self.is_plain = is_plain
         self.under_way = 0
+        self.finished = 0
         self._statuses: dict[str, str] = {}
         self._wanted: set[str] = set()
         self._over = threading.Event()
@@ -77,13 +78,16 @@ class Board:
         rows = Order.objects.filter(pk__in=list(self._wanted)).values_list("pk", "status", "accepted_at")
         for pk, status, accepted_at in rows:
             self._statuses[str(pk)] = "carried" if status == "ACCEPTED" and accepted_at else status
-        self.under_way = self._count_under_way()
+        self.under_way, self.finished = self._counts()
 
-    def _count_under_way(self) -> int:
+    def _counts(self) -> tuple[int, int]:
+        """Sagas under way and sagas finished; of the plain chain, orders."""
         if not self.is_plain:
-            return SagaInstance.objects.filter(status__in=OPEN).count()
-        since = database_now(-PLAIN_WORK)
-        return Order.objects.filter(created_at__gt=since, status="pendingPayment").count()
+            finished = SagaInstance.objects.filter(status__in=FINAL).count()
+            return SagaInstance.objects.filter(status__in=OPEN).count(), finished
+        pending = Order.objects.filter(status="pendingPayment")
+        fresh = pending.filter(created_at__gt=database_now(-PLAIN_WORK))
+        return fresh.count(), Order.objects.count() - pending.count()
 
 
 def _make_due(order_id: uuid.UUID) -> tuple[bool, bool]:

@@ -6,7 +6,6 @@ import os
 import secrets
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -30,6 +29,8 @@ ENVIRONMENT = {
     "CAMPUSG_STEP_RETRIES": "8", "CAMPUSG_ALLOW_SANDBOX_PAYMENTS": "1", "CAMPUSG_RATE_READ": "",
     "CAMPUSG_RATE_WRITE": "", "CAMPUSG_RATE_ANONYMOUS": "", "CAMPUSG_WEB_THREADS": "4", "CAMPUSG_DELIVERY_FEE": "2.50",
     "PLATFORM_FEE_BASIS_POINTS": "700",
+    # On a busy machine, under faults that never end, an order may take minutes; nobody gives up on it for that.
+    "CAMPUSG_SAGA_DEADLINE_SECONDS": "600",
     # What the sagas do not settle themselves must be seen by the oracle, not healed by the reconciliation.
     "CAMPUSG_RECONCILE_SECONDS": "86400",
 }  # fmt: skip
@@ -72,10 +73,11 @@ class City:
 def city(*, is_plain: bool, acks: str) -> Iterator[City]:
     """Everything started and ready; gone at the end, whatever happens."""
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="campusg-soak-")))
         servers = stack.enter_context(PrivateServers(["rabbitmq", "redis"]))
         if servers.missing:
             sys.exit(f"cannot run: {servers.missing}")
+        folder = servers.folder / "processes"
+        folder.mkdir()
         _start(servers, PrivatePostgres(servers.folder, servers.guardian, is_durable=True))
         provider = PrivateProvider(servers.folder, servers.guardian)
         _start(servers, provider)
@@ -84,7 +86,8 @@ def city(*, is_plain: bool, acks: str) -> Iterator[City]:
         environment |= PLAIN_ENVIRONMENT | {"SOAK_ACKS": acks} if is_plain else {}
         _set_up(environment, servers.urls["postgres"], provider.ledger)
         commands = {"worker": PLAIN_WORKER} if is_plain else COMMANDS
-        fleet = stack.enter_context(Fleet(environment | {"SOAK_PROVIDER_LEDGER": ""}, folder, commands))
+        environment |= {"SOAK_PROVIDER_LEDGER": ""}
+        fleet = stack.enter_context(Fleet(environment, folder, commands, servers.guardian))
         place = City(servers.running, proxies, fleet, [free_port(), free_port()], is_plain)
         _open(place)
         yield place

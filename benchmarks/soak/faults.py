@@ -26,7 +26,10 @@ ZOMBIE_SECONDS = 8.0
 SLOW_SECONDS, LATENCY_SECONDS = 3.0, 0.05
 LONGEST_OUTAGE_SECONDS = 2.0
 #: Seconds between two faults of a stream, from and to.
-PAUSES = {"workers": (2.0, 6.0), "servers": (4.0, 8.0), "others": (6.0, 10.0)}
+PAUSES = {"workers": (2.0, 6.0), "servers": (5.0, 10.0), "others": (6.0, 10.0)}
+#: Before the next fault of a stream so many sagas must have finished, or so long have passed.
+PROGRESS = 3
+PATIENCE_SECONDS = 30.0
 
 Strike = Callable[["Storm", random.Random], Any]
 
@@ -37,10 +40,13 @@ class Storm:
 
     city: City
     seed: int
+    #: How many sagas are finished.
+    finished: Callable[[], int]
     faults: Counter[str] = field(default_factory=Counter)
     misbehaviour: Misbehaviour = field(default_factory=Misbehaviour)
     last_fault_at: float = field(default_factory=time.monotonic)
     troubles: list[str] = field(default_factory=list)
+    _finished_at: Counter[str] = field(default_factory=Counter)
     _over: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list)
 
@@ -59,10 +65,20 @@ class Storm:
     def _blow(self, stream: str) -> None:
         chance = random.Random(f"{self.seed} {stream}")
         deck: list[str] = []
-        while not self._over.wait(chance.uniform(*PAUSES[stream])):
+        while not self._over.wait(chance.uniform(*PAUSES[stream])) and self._is_at_work(stream):
             deck = deck or _shuffled(self._deck(stream), chance)
             if self._strike(deck[-1], chance):
                 deck.pop()
+
+    def _is_at_work(self, stream: str) -> bool:
+        """Let the city come back from the last fault of this stream: one that lies still would show nothing new."""
+        wanted = self._finished_at[stream] + PROGRESS
+        give_up_at = time.monotonic() + PATIENCE_SECONDS
+        while self.finished() < wanted and time.monotonic() < give_up_at:
+            if self._over.wait(0.5):
+                return False
+        self._finished_at[stream] = self.finished()
+        return True
 
     def _deck(self, stream: str) -> dict[str, int]:
         """The plain chain has no beat."""
@@ -108,10 +124,15 @@ class Storm:
 
     # -- processes ----------------------------------------------------------------------------------------------
     def kill_worker(self, chance: random.Random) -> bool:
+        """One of two that are at work: never both at once, or nothing would be killed at its work any more."""
         workers = self.city.workers_at_work()
-        if workers:
-            self.city.fleet.replace("worker", chance.choice(workers))
-        return bool(workers)
+        if len(workers) < 2:
+            return False
+        self.city.fleet.replace("worker", chance.choice(workers))
+        return True
+
+    def kill_child(self, chance: random.Random) -> bool:
+        return self.city.fleet.kill_any_child(chance, self.city.workers_at_work())
 
     def kill_web(self, chance: random.Random) -> bool:
         return self.city.fleet.kill_any("web", chance)
@@ -131,7 +152,7 @@ class Storm:
 
 FAULTS: Mapping[str, Strike] = {
     "worker killed": lambda storm, chance: storm.kill_worker(chance),
-    "worker child killed": lambda storm, chance: storm.city.fleet.kill_any_child(chance),
+    "worker child killed": lambda storm, chance: storm.kill_child(chance),
     "worker stopped past its lease": lambda storm, chance: storm.make_a_zombie(chance),
     "beat killed": lambda storm, chance: storm.city.fleet.kill_any("beat", chance),
     "web killed": lambda storm, chance: storm.kill_web(chance),
@@ -152,7 +173,7 @@ FAULTS: Mapping[str, Strike] = {
 DECKS: Mapping[str, Mapping[str, int]] = {
     "workers": {"worker killed": 4, "worker child killed": 6},
     "servers": {
-        "PostgreSQL crashed": 4, "broker crashed": 1, "broker purged": 1, "broker connections cut": 1,
+        "PostgreSQL crashed": 3, "broker crashed": 1, "broker purged": 1, "broker connections cut": 1,
         "broker stalled": 1, "Redis crashed": 1,
     },
     "others": {

@@ -20,6 +20,8 @@ class Report:
     sections: dict[str, dict[str, Any]] = field(default_factory=dict)
     quotas: list[Quota] = field(default_factory=list)
     breaches: list[str] = field(default_factory=list)
+    #: What happened to the first orders and sagas that are in breach.
+    histories: list[str] = field(default_factory=list)
 
     @property
     def is_good(self) -> bool:
@@ -38,11 +40,12 @@ class Report:
             lines.append(f"  {quota.name:<44} {quota.count:>10}  (at least {quota.least}){verdict}")
         rules = Counter(breach.split(":", 1)[0] for breach in self.breaches)
         lines += ["", f"breaches {len(self.breaches)}", *(f"  {rule:<44} {count:>10}" for rule, count in rules.items())]
-        return "\n".join([*lines, *self.breaches[:SHOWN_BREACHES]])
+        return "\n".join([*lines, *self.breaches[:SHOWN_BREACHES], *self.histories])
 
     def write(self, path: Path) -> None:
         content = {
             "figures": self.sections, "quotas": [asdict(quota) for quota in self.quotas], "breaches": self.breaches,
+            "histories": self.histories,
             "is_good": self.is_good,
         }  # fmt: skip
         path.write_text(json.dumps(content, indent=2, default=str) + "\n")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,6 +40,7 @@ REST_WITHIN_SECONDS = 300.0
 #: For so long after the last order the storm may go on for faults that came too rarely.
 QUOTAS_WITHIN_SECONDS = 600.0
 CUSTOMERS, RUNNERS = 4, 3
+SHOWN_HISTORIES = 5
 #: The share of all orders after which the new release is rolled out.
 DEPLOY_AFTER = 0.5
 OF_INTEREST = ("redriven", "step_timed_out", "undo_timed_out", "step_fenced", "undo_fenced", "step_retrying", "parked")
@@ -61,7 +64,7 @@ class Run:
         wishes = customers.wishes(self.orders, over_seconds=0, chance=chance)
         self.errands = errands(wishes, PLAIN_PLANS if self.city.is_plain else PLANS, chance)
         self.board = Board(is_plain=self.city.is_plain)
-        self.storm = Storm(self.city, self.seed)
+        self.storm = Storm(self.city, self.seed, lambda: self.board.finished)
         self.subscriber = Subscriber(self.city.servers["rabbitmq"].url)
         self.pace = Pace(self.rate, lambda: self.board.under_way)
         self.town = Town(
@@ -167,8 +170,9 @@ class Run:
             return False
 
     def _overdue(self) -> list[Breach]:
-        """Open sagas that nobody is about to look at: neither leased nor due in the future."""
-        overdue = SagaInstance.objects.filter(status__in=OPEN).exclude(
+        """Open sagas that nobody is about to look at: neither leased, nor due in the future, nor waiting for the
+        provider to be back."""
+        overdue = SagaInstance.objects.filter(status__in=OPEN, held_by="").exclude(
             Q(lease_until__gt=database_now()) | Q(wake_at__gt=database_now())
         )
         return [Breach("neither finished nor waiting", str(saga.pk), f"{saga.name} {saga.status}") for saga in overdue]
@@ -183,7 +187,9 @@ class Run:
 
             report.add("the plain chain", verdict.figures(seen, self.errands))
         else:
-            report.breaches = [str(breach) for breach in [*waiting, *self._breaches(seen)]]
+            breaches = [*waiting, *self._breaches(seen)]
+            report.breaches = [str(breach) for breach in breaches]
+            report.histories = _histories(dict.fromkeys(breach.subject for breach in breaches))
         return report
 
     def _breaches(self, seen: Snapshot) -> list[Breach]:
@@ -236,6 +242,19 @@ class Run:
             "received": len(received),
             "of which copies": len(received) - len({event.id for event in received}),
         }
+
+
+def _histories(subjects: Iterable[str]) -> list[str]:
+    """What happened to the first few of these orders and sagas, an event a line."""
+    lines: list[str] = []
+    for subject in itertools.islice(subjects, SHOWN_HISTORIES):
+        sagas = {saga.pk: saga for saga in SagaInstance.objects.all() if subject in (saga.subject, str(saga.pk))}
+        lines.append(f"history of {subject}")
+        for event in SagaEvent.objects.filter(saga_id__in=sagas).order_by("id"):
+            saga, moment = sagas[event.saga_id], f"{event.created_at:%H:%M:%S.%f}"[:-4]
+            what = f"{event.action} {event.step}".ljust(40)
+            lines.append(f"  {moment}  {saga.name} v{saga.version}  #{event.seq}  {what}  {event.message[:80]}")
+    return lines
 
 
 def _money(seen: Snapshot) -> dict[str, Any]:

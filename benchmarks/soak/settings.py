@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 
 from tests.chaos.settings import *  # noqa: F403 - a settings module is the one place where this is how it is done
 from tests.chaos.settings import DATABASES as PRODUCT_DATABASES
 from tests.chaos.settings import INSTALLED_APPS as CHAOS_APPS
+from tests.chaos.settings import SAGAS as CHAOS_OPTIONS
 
 #: Before the chaos app, so that it shortens the calls of the new release too.
 INSTALLED_APPS = [*CHAOS_APPS[:-1], "benchmarks.soak.apps.Soak", CHAOS_APPS[-1]]
+#: The provider is out for seconds here and not for hours, so whoever waits for it looks again as soon.
+SAGAS = CHAOS_OPTIONS | {
+    "BREAKER_PROBE": timedelta(seconds=2),
+    "BREAKER_LONGEST_PROBE": timedelta(seconds=8),
+    "AUTO_RETRY_DELAYS": tuple(timedelta(seconds=seconds) for seconds in (5, 5, 10, 20, 40)),
+}
 PROVIDER_LEDGER = os.environ.get("SOAK_PROVIDER_LEDGER", "")
 DATABASES = PRODUCT_DATABASES | (
     {

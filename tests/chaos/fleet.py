@@ -10,12 +10,14 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+from campusg.guardian import Guardian
 
 ROOT = Path(__file__).resolve().parents[2]
 CELERY = [sys.executable, "-m", "celery", "-A", "campusg.celery"]
@@ -35,10 +37,13 @@ class Fleet:
     environment: Mapping[str, str]
     folder: Path
     commands: Mapping[str, list[str]] = field(default_factory=lambda: COMMANDS)
+    #: Ends the processes when this one is killed before it could.
+    guardian: Guardian | None = None
     processes: dict[str, list[subprocess.Popen[bytes]]] = field(default_factory=dict)
     kills: Counter[str] = field(default_factory=Counter)
     logs: dict[int, Path] = field(default_factory=dict)
     _started: int = 0
+    _is_over: bool = False
     _own_commands: dict[int, list[str] | None] = field(default_factory=dict)
     _leaving: list[subprocess.Popen[bytes]] = field(default_factory=list)
     _lock: threading.RLock = field(default_factory=threading.RLock)
@@ -51,11 +56,15 @@ class Fleet:
     ) -> None:
         with self._lock:
             for process in [*self._leaving, *(one for processes in self.processes.values() for one in processes)]:
-                kill_group(process)
+                self._end(process)
+            self.processes.clear()  # so that no other thread takes what was ended here for fallen
+            self._is_over = True
 
     def start(self, role: str, command: list[str] | None = None, **more: str) -> subprocess.Popen[bytes]:
         """Start one process of this role; its words go to a file of its own."""
         with self._lock:
+            if self._is_over:
+                raise RuntimeError("The fleet has ended.")
             self._started += 1
             log = self.folder / f"{role}-{self._started}.log"
             arguments = command or self.commands[role]
@@ -66,6 +75,8 @@ class Fleet:
                     arguments, cwd=ROOT, env={**os.environ, **self.environment, **more}, start_new_session=True,
                     stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
                 )  # fmt: skip
+            if self.guardian is not None:
+                self.guardian.watch(process.pid)
             self.logs[process.pid] = log
             self._own_commands[process.pid] = command
             self.processes.setdefault(role, []).append(process)
@@ -82,8 +93,13 @@ class Fleet:
     def stop(self, role: str, process: subprocess.Popen[bytes]) -> None:
         """Kill -9 a process with all its children; nothing comes in its place."""
         with self._lock:
-            kill_group(process)
+            self._end(process)
             self.processes[role].remove(process)
+
+    def _end(self, process: subprocess.Popen[bytes]) -> None:
+        kill_group(process)
+        if self.guardian is not None:
+            self.guardian.forget(process.pid)
 
     def retire(self, role: str, process: subprocess.Popen[bytes], *, seconds: float) -> bool | None:
         """SIGTERM, as a deploy does, and wait until it has ended. False if it had to be killed after all, None if
@@ -99,7 +115,7 @@ class Fleet:
         except subprocess.TimeoutExpired:
             return False
         finally:
-            kill_group(process)  # and whatever it may have left behind
+            self._end(process)  # and whatever it may have left behind
         return True
 
     def renew(self, role: str, process: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
@@ -114,10 +130,11 @@ class Fleet:
             self.replace(role, chance.choice(self.processes[role]))
             return True
 
-    def kill_any_child(self, chance: random.Random) -> bool:
-        """Kill -9 one prefork child of some worker; False if none is up yet."""
+    def kill_any_child(self, chance: random.Random, workers: Iterable[subprocess.Popen[bytes]] | None = None) -> bool:
+        """Kill -9 one prefork child of some worker (of these); False if none is up yet."""
         with self._lock:
-            children = [child for worker in self.processes["worker"] for child in children_of(worker.pid)]
+            among = self.processes["worker"] if workers is None else workers
+            children = [child for worker in among for child in children_of(worker.pid)]
             if not children:
                 return False
             with suppress(ProcessLookupError):
@@ -132,6 +149,7 @@ class Fleet:
             for role, processes in self.processes.items():
                 for process in [process for process in processes if process.poll() is not None]:
                     processes.remove(process)
+                    self._end(process)  # what it left behind
                     fallen.append(f"{role} exited with {process.returncode}: {self._words_of(process)}")
                     self.start(role, self._own_commands[process.pid])
         return fallen

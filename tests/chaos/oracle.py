@@ -241,6 +241,18 @@ def every_fact_has_its_event(seen: Snapshot) -> Iterator[Breach]:
                 yield Breach("event not published", str(saga.pk), f"#{event.seq} {event.type}")
 
 
+def events_of_a_subject_are_numbered_without_gaps(seen: Snapshot) -> Iterator[Breach]:
+    """An order has several sagas; who reads its events can tell by their numbers that none is missing."""
+    numbers: dict[str, list[int]] = defaultdict(list)
+    for saga in seen.sagas:
+        published = (event for event in seen.events.get(saga.pk, []) if event.type)
+        numbers[saga.subject] += [event.subject_sequence or 0 for event in published]
+    for subject, found in numbers.items():
+        was_relayed = any(found)  # else the events were only marked, as tests without a relay do
+        if was_relayed and sorted(found) != list(range(1, len(found) + 1)):
+            yield Breach("event numbers have gaps", subject, str(sorted(found)))
+
+
 RULES: tuple[Callable[[Snapshot], Iterator[Breach]], ...] = (
     every_saga_is_finished,
     history_is_gap_free_and_is_the_row,
@@ -254,6 +266,7 @@ RULES: tuple[Callable[[Snapshot], Iterator[Breach]], ...] = (
     stock_adds_up,
     a_waiting_order_has_one_timer,
     every_fact_has_its_event,
+    events_of_a_subject_are_numbered_without_gaps,
     *books.RULES,
 )
 
@@ -282,8 +295,8 @@ class Received:
 
 
 def events_arrived(seen: Snapshot, received: list[Received]) -> list[Breach]:
-    """Every committed event arrived, none that was not committed, first seen in order per saga and in the order of
-    an order's life. Copies are legal."""
+    """Every committed event arrived, none that was not committed, first seen in order per saga and per subject, and
+    in the order of an order's life. Copies are legal."""
     sent = {
         str(event_id(event.saga_id, event.seq)): event
         for events in seen.events.values()
@@ -299,7 +312,9 @@ def events_arrived(seen: Snapshot, received: list[Received]) -> list[Breach]:
     in_order = [event for event in first_seen.values() if event.id in sent]
     subjects = {str(saga.pk): saga.subject for saga in seen.sagas}
     lives = ((subjects.get(event.saga_id, ""), LIFE.get(sent[event.id].type)) for event in in_order)
+    numbers = ((subjects.get(event.saga_id, ""), sent[event.id].subject_sequence or 0) for event in in_order)
     breaches += _inversions((event.saga_id, event.sequence) for event in in_order)
+    breaches += _inversions(numbers)
     breaches += _inversions((order_id, age) for order_id, age in lives if order_id and age is not None)
     return breaches
 

@@ -43,6 +43,7 @@ class Fact(NamedTuple):
     position: int
     saga_status: str
     published_at: datetime | None
+    subject_sequence: int | None
 
 
 class Booking(NamedTuple):

@@ -18,6 +18,7 @@ from orders.models import MenuItem, Order, StockReservation
 from orders.placing import NewLine
 from payments.gateways.sandbox.tables import SandboxIntent, SandboxRefund, SandboxTransfer
 from payments.models import EscrowTransaction, LedgerEntry, Payment
+from sagas import store
 from sagas.models import SagaEvent, SagaInstance
 from sagas.outbox import event_id
 from sagas.testing import Runner
@@ -50,6 +51,7 @@ def ids(settings: Any) -> dict[str, uuid.UUID]:
         runner.run_to_end()
         for fate in ("accepted", "completed", "refunded"):
             _deliver(wishes[fate].order_id, fate, runner)
+    store.number_events(1_000)
     SagaEvent.objects.exclude(type="").update(published_at=timezone.now())
     return {fate: uuid.UUID(wish.order_id) for fate, wish in wishes.items()}
 
@@ -312,6 +314,10 @@ DAMAGES: dict[str, tuple[Callable[[Ids], Any], str]] = {
     "a fact without its event": (
         lambda ids: _events(ids["live"]).filter(step="confirm_order").update(type=""),
         "event missing",
+    ),
+    "an event of an order has no number": (
+        lambda ids: _events(ids["live"]).filter(seq=1).update(subject_sequence=None),
+        "event numbers have gaps",
     ),
     "an event was never sent": (
         lambda ids: _events(ids["live"]).filter(seq=1).update(published_at=None),
