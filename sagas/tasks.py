@@ -14,7 +14,7 @@ from celery.exceptions import Ignore
 from django.db import close_old_connections
 
 from sagas import deploys, execution, hints, outbox, recovery, registry
-from sagas.definition import task_name
+from sagas.definition import Saga, task_name
 from sagas.execution import Stale, StepFailed
 from sagas.hints import Hint
 from sagas.state import Row
@@ -63,21 +63,33 @@ def _drop_done(task: Task[Any, Any], row: Row) -> None:
 def compensate(self: Task[Any, Any], saga_id: str, epoch: int) -> None:
     """What `link_error` calls. It does not compensate because it was called: it decides from recorded facts.
 
-    `bind=True` makes Celery send it as a message; otherwise it would run inside the dying worker.
+    `bind=True` makes Celery send it as a message; otherwise it would run inside the dying worker. Calls are left to a
+    message of their own: nobody would be told if a worker died in one here, and its lease would have to run out.
     """
     row = recovery.decide(uuid.UUID(saga_id), epoch)
     if row is None:
         return
-    name = hints.next_task(row, registry.get(row.name, row.version))
-    if name is None or not consumes(name):
+    saga = registry.get(row.name, row.version)
+    calls, name = _calls_of(saga), hints.next_task(row, saga)
+
+    def may_run_here(name: str) -> bool:
+        return consumes(name) and name not in calls
+
+    if name is None or not may_run_here(name):
         hints.drive(row)
         return
     try:
-        row = execution.follow(Hint(row.id, row.position, row.epoch), may_run=consumes)
+        row = execution.follow(Hint(row.id, row.position, row.epoch), may_run=may_run_here)
     except Stale:
         return
     if row.is_open and not row.is_waiting:
         hints.drive(row)
+
+
+def _calls_of(saga: Saga) -> set[str]:
+    """The tasks that go outside, forward or back."""
+    calls = [step for step in saga.steps if step.is_remote]
+    return {step.task_name for step in calls} | {step.compensation.task_name for step in calls if step.compensation}
 
 
 @shared_task(name="sagas.sweep", ignore_result=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from datetime import timedelta
 
@@ -9,7 +10,7 @@ import pytest
 from django.contrib.auth.models import Group
 from django.db import OperationalError, transaction
 
-from sagas import engine, execution, recovery
+from sagas import engine, execution, recovery, tasks
 from sagas.errors import AlreadyCancelling, CannotCancel, CannotRetry, UnknownSaga, WrongResult
 from sagas.models import SagaEvent, SagaInstance, Status
 from sagas.state import Row
@@ -353,6 +354,23 @@ def test_link_error_called_twice_or_never_undoes_once(runner: Runner) -> None:
     runner.run_to_end()
     assert undone(row.id) == ["give_back", "throw_away", "close_tab"]
     assert effects(row.subject) == ["open_tab", "cook", "throw_away", "close_tab"]
+
+
+@pytest.mark.parametrize("trouble", ["charge before", "serve"], ids=["forward", "back"])
+def test_link_error_leaves_calls_to_messages_of_their_own(runner: Runner, trouble: str) -> None:
+    """Nobody would be told of a worker that dies in a call which `link_error` itself made: its lease would run out."""
+    World.troubles[trouble] = [Crash() if trouble == "charge before" else SoldOut("no")]
+    row = Started().start()
+    with contextlib.suppress(Crash):
+        while not runner.errbacks:
+            runner.deliver()
+    runner.lose_messages()
+    calls = list(World.calls)
+    tasks.compensate.run(str(row.id), 1)
+    assert World.calls == calls
+    assert runner.chains[0][0][0].endswith("charge" if trouble == "charge before" else "give_back")
+    runner.run_to_end()
+    assert saga_of(row).status == (Status.COMPLETED if trouble == "charge before" else Status.COMPENSATED)
 
 
 def test_a_failure_whose_link_error_is_lost_is_undone_by_the_sweep(runner: Runner) -> None:
