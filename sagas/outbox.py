@@ -149,11 +149,20 @@ def _lines(saga_ids: set[uuid.UUID], run: Run) -> dict[str, deque[Message]]:
         saga = sagas[event.saga_id]
         if saga.subject in run.held:
             continue
+        if _is_for_another_relay(event, saga):
+            run.held.add(saga.subject)
+            continue
         try:
             lines[saga.subject].append(_message(event, saga))
         except Exception as error:  # noqa: BLE001 - an event that can't be told must keep nobody else's back
             run.hold(saga.subject, f"{event} can't be told: {describe(error)}")
     return lines
+
+
+def _is_for_another_relay(event: SagaEvent, saga: SagaInstance) -> bool:
+    """While two releases run beside each other an event is left to a relay that knows its definition, and so what is
+    published with it. A definition that nobody knows any more keeps nothing back for good."""
+    return _definition(saga) is None and store.now() - event.created_at < options().backlog_patience
 
 
 def _message(event: SagaEvent, saga: SagaInstance) -> Message:

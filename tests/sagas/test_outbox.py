@@ -17,7 +17,8 @@ from django.test import override_settings
 from kombu import Connection, Exchange, Queue
 from kombu.exceptions import OperationalError
 
-from sagas import outbox, publishing, store
+from sagas import outbox, publishing, registry, store
+from sagas.conf import options
 from sagas.models import SagaEvent, SagaInstance
 from sagas.publishing import Message, Publisher
 from sagas.testing import Runner
@@ -203,6 +204,32 @@ def test_an_event_that_cannot_be_told_keeps_back_its_own_order_only(
     assert {message["correlation_id"] for message in inbox()} == {str(whole.id)}
     SagaInstance.objects.filter(pk=broken.id).update(data=data)
     assert outbox.relay() == 4
+
+
+def test_events_of_a_newer_release_are_left_to_a_relay_of_it(engine_runner: Runner, inbox: Inbox) -> None:
+    """Who does not know the definition does not know what it publishes with every event."""
+    row = Started().start()
+    engine_runner.run()
+    definition = registry.get(row.name, row.version)
+    registry.unregister(definition)
+    try:
+        assert outbox.relay() == 0
+    finally:
+        registry.register(definition)
+    assert outbox.relay() == 4
+    assert {message["payload"]["order_id"] for message in inbox()} == {row.subject}
+
+
+def test_events_whose_definition_is_gone_for_good_go_out_in_the_end(engine_runner: Runner, exchange: str) -> None:
+    row = Started().start()
+    engine_runner.run()
+    definition = registry.get(row.name, row.version)
+    registry.unregister(definition)
+    try:
+        engine_runner.let_pass(options().backlog_patience + timedelta(seconds=1))
+        assert outbox.relay() == 4
+    finally:
+        registry.register(definition)
 
 
 @pytest.mark.rabbitmq
