@@ -55,14 +55,14 @@ class City:
         for one in self.fleet.restart_the_fallen():
             self.fallen.append(one)
             print(f"  {one[:200]}", flush=True)
-        for worker in list(self.fleet.processes["worker"]):
+        for worker in list(self.fleet.processes.get("worker", [])):
             if worker.pid not in self._at_work_since and len(children_of(worker.pid)) >= WORKER_CHILDREN:
                 self._at_work_since[worker.pid] = time.monotonic()
 
     def workers_at_work(self) -> list[subprocess.Popen[bytes]]:
         """Those that have been up long enough to hold work: killing one that still starts shows nothing."""
         before = time.monotonic() - SETTLED_SECONDS
-        workers = list(self.fleet.processes["worker"])
+        workers = list(self.fleet.processes.get("worker", []))
         return [worker for worker in workers if self._at_work_since.get(worker.pid, before + 1) < before]
 
     def webs(self, token: str) -> list[Web]:

@@ -22,13 +22,13 @@ from tests.chaos.web import Answer, Web
 Life = Generator[float, None, Any]
 
 #: How often each plan is met among a hundred orders.
-PLANS = {"wait": 20, "cancel": 12, "expire": 8, "race": 5, "accept": 15, "complete": 28, "refund": 12}
+PLANS = {"wait": 40, "cancel": 12, "expire": 6, "race": 5, "accept": 12, "complete": 17, "refund": 8}
 #: The plain chain knows how to place and to cancel.
 PLAIN_PLANS = {"wait": 85, "cancel": 15}
 REPEATED_SHARE = 0.05
 PATIENCE_SECONDS = 120.0
 TIMEOUT_SECONDS = 15.0
-COME_AGAIN_SECONDS = 2.0
+COME_AGAIN_SECONDS = 4.0
 ASK_AGAIN_SECONDS = 0.5
 IN_PROGRESS = "idempotency.in_progress"
 CANCEL = {"reason_code": "customer_request"}
@@ -128,6 +128,7 @@ class Town:
         """Taken back on its way, or after it was delivered."""
         yield from (self._complete(errand) if errand.wish.number % 2 else self._accept(errand))
         if "accepted" in errand.told:
+            yield COME_AGAIN_SECONDS
             wish = {"reason_code": "other", "reason": "Cold"}
             yield from self._wish(errand, self.operators, "cancel", "refunded", wish, is_patient=True)
 
