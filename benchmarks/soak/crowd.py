@@ -13,7 +13,7 @@ from benchmarks.soak.people import Life
 
 THREADS = 24
 #: No new order while so many sagas are under way: a shop that cannot keep up takes no more orders.
-MOST_UNDER_WAY = 40
+MOST_UNDER_WAY = 100
 LOOK_AGAIN_SECONDS = 0.25
 
 

@@ -166,7 +166,8 @@ class Town:
             if answer is not None and answer.status < 500 and answer.body.get("code") != IN_PROGRESS:
                 self.answers[f"{what}: {answer.status}"] += 1
                 return answer
-            self.answers["repeated after no answer" if answer is None else f"repeated after {answer.status}"] += 1
+            told = f"{answer.status} {answer.body.get('code', '')}".strip() if answer else "no answer"
+            self.answers[f"repeated after {told}"] += 1
             yield ASK_AGAIN_SECONDS
         self.answers[f"{what}: never answered"] += 1
         return None
