@@ -8,8 +8,12 @@ import uuid
 from collections.abc import Generator
 from datetime import timedelta
 
+from amqp.exceptions import AMQPError
 from django.db import DatabaseError, InterfaceError, connections, transaction
+from kombu import Connection
+from kombu.exceptions import OperationalError
 
+from benchmarks.soak.city import PLAIN_QUEUE
 from orders.models import Order
 from sagas.models import FINAL, OPEN, SagaInstance
 from timers.clock import database_now
@@ -26,8 +30,9 @@ ENDED = ("CANCELLED", "CANCELLING", "FAILED")
 class Board:
     """Order statuses by id: `carried` is an accepted order whose money is captured."""
 
-    def __init__(self, *, is_plain: bool) -> None:
-        self.is_plain = is_plain
+    def __init__(self, *, plain_broker_url: str = "") -> None:
+        self.plain_broker_url = plain_broker_url
+        self._messages = 0
         self.under_way = 0
         self.finished = 0
         self._statuses: dict[str, str] = {}
@@ -81,13 +86,23 @@ class Board:
         self.under_way, self.finished = self._counts()
 
     def _counts(self) -> tuple[int, int]:
-        """Sagas under way and sagas finished; of the plain chain, orders."""
-        if not self.is_plain:
+        """Sagas under way and sagas finished; of the plain chain, messages in its queue and orders at work, and orders
+        that came further."""
+        if not self.plain_broker_url:
             finished = SagaInstance.objects.filter(status__in=FINAL).count()
             return SagaInstance.objects.filter(status__in=OPEN).count(), finished
         pending = Order.objects.filter(status="pendingPayment")
-        fresh = pending.filter(created_at__gt=database_now(-PLAIN_WORK))
-        return fresh.count(), Order.objects.count() - pending.count()
+        at_work = pending.filter(updated_at__gt=database_now(-PLAIN_WORK)).count()
+        return max(at_work, self._queued()), Order.objects.count() - pending.count()
+
+    def _queued(self) -> int:
+        """Messages of the plain chain that wait for a worker. What was read last while the broker is down."""
+        try:
+            with Connection(self.plain_broker_url, connect_timeout=2) as connection, connection.channel() as channel:
+                self._messages = channel.queue_declare(PLAIN_QUEUE, passive=True).message_count
+        except (OperationalError, AMQPError, OSError):
+            pass
+        return self._messages
 
 
 def _make_due(order_id: uuid.UUID) -> tuple[bool, bool]:

@@ -35,6 +35,8 @@ ENVIRONMENT = {
     "CAMPUSG_RECONCILE_SECONDS": "86400",
 }  # fmt: skip
 PLAIN_ENVIRONMENT = {"SOAK_PLAIN": "1"}
+#: The plain chain knows no other.
+PLAIN_QUEUE = "celery"
 PLAIN_WORKER = [word.replace("campusg.celery", "benchmarks.soak.plain.app") for word in COMMANDS["worker"]]
 
 

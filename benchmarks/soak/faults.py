@@ -15,12 +15,10 @@ from typing import Any
 
 from kombu import Connection
 
-from benchmarks.soak.city import City
+from benchmarks.soak.city import PLAIN_QUEUE, City
 from benchmarks.soak.misbehaviour import Misbehaviour
 from campusg.topology import COMMAND_QUEUES
 
-#: The queue of the plain chain, which knows no other.
-PLAIN_QUEUE = "celery"
 STALL_SECONDS = 4.0
 ZOMBIE_SECONDS = 8.0
 SLOW_SECONDS, LATENCY_SECONDS = 3.0, 0.05

@@ -13,6 +13,7 @@ from benchmarks.soak.people import Errand
 from tests.chaos import books, oracle
 from tests.chaos.snapshot import Snapshot
 
+STEPS_DONE = "SELECT order_id, count(DISTINCT step) FROM plain_run WHERE step <> 'compensate' GROUP BY order_id"
 UNFINISHED = ("pendingPayment", "CANCELLING")
 #: The oracle's rules that need no saga.
 RULES = (oracle.food_is_where_it_belongs, oracle.stock_adds_up, oracle.a_waiting_order_has_one_timer, *books.RULES)
@@ -35,7 +36,7 @@ def figures(seen: Snapshot, errands: list[Errand]) -> dict[str, Any]:
     return {
         "orders the customer was promised": len(accepted),
         "lost (never finished)": len(lost),
-        "of which there is not even an order": sum(errand.order_id not in statuses for errand in lost),
+        **_lost_after(lost_ids),
         "wrong end (failed though nothing was wrong)": len(wrong),
         "orders with a step executed twice": len(_twice()),
         "steps executed twice": sum(_twice().values()),
@@ -43,6 +44,17 @@ def figures(seen: Snapshot, errands: list[Errand]) -> dict[str, Any]:
         "holds of orders that never finish": sum(_has_hold(seen, errand.order_id) for errand in lost),
         "food kept for orders that never finish": sum(_has_food(seen, errand.order_id) for errand in lost),
     }
+
+
+def _lost_after(lost_ids: set[str]) -> dict[str, int]:
+    """How far the lost orders came."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT order_id, count(DISTINCT step) FROM plain_run WHERE step <> 'compensate' GROUP BY order_id"
+        )
+        done = {str(order_id): count for order_id, count in cursor.fetchall()}
+    counts = Counter(done.get(order_id, 0) for order_id in lost_ids)
+    return {f"  of which {steps} steps were done": count for steps, count in sorted(counts.items())}
 
 
 def _twice() -> Counter[str]:
