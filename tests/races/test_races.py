@@ -304,7 +304,7 @@ def _parked(runner: Runner) -> Scene:
         locked = store.lock(row.pk)
         assert locked is not None
         locked.error = "No answer."
-        transitions.park(locked, registry.get(locked.name, locked.version))
+        transitions.park(locked, registry.get(locked.name, locked.version), may_help=True)
         store.save(locked)
     return scene
 
