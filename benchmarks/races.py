@@ -10,20 +10,19 @@ from __future__ import annotations
 
 import argparse
 import sys
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 from benchmarks.scratch import scratch_database
+from tests.threads import at_once
 
 RUNNERS = 50
 CUSTOMERS = 200
 PORTIONS = 50
 AT_ONCE = 25
-Work = Callable[[], Any]
 
 
 def main() -> int:
@@ -173,27 +172,6 @@ def is_consistent(order: Any) -> bool:
     paid = Payment.objects.get(order_id=order.pk).status
     holds = StockReservation.objects.held().filter(order_id=order.pk).exists()
     return (order_status(order), paid, holds) in {("ACCEPTED", "CAPTURED", True), ("CANCELLED", "VOIDED", False)}
-
-
-def at_once(works: Sequence[Work]) -> list[Any]:
-    """Run all works in threads of their own that start together; answers what each returned or raised."""
-    from django.db import connection
-
-    ready, results = threading.Barrier(len(works)), [None] * len(works)
-
-    def run(index: int) -> None:
-        ready.wait()
-        try:
-            results[index] = works[index]()
-        finally:
-            connection.close()
-
-    threads = [threading.Thread(target=run, args=[index]) for index in range(len(works))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return results
 
 
 if __name__ == "__main__":

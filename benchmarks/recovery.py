@@ -16,7 +16,6 @@ import argparse
 import math
 import os
 import random
-import secrets
 import signal
 import sys
 import threading
@@ -30,7 +29,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
-from benchmarks.scratch import set_up
+from benchmarks.scratch import private_city
 from campusg.servers import PrivateServers, free_port
 from tests.chaos.fleet import CELERY, Fleet, wait_for_children
 from tests.chaos.web import Web
@@ -48,6 +47,10 @@ UNDER_WAY = 9
 CALL_SECONDS = 4.0
 DATABASE_CRASHES = 5
 PATIENCE_SECONDS = 120.0
+SETTINGS = {
+    "CAMPUSG_RATE_READ": "", "CAMPUSG_RATE_WRITE": "", "CAMPUSG_ALLOWED_HOSTS": "localhost",
+    "CAMPUSG_SANDBOX_SLOW_SECONDS": str(CALL_SECONDS),
+}  # fmt: skip
 SLOW, PLAIN = "pm_sandbox_slow", "pm_card_visa"
 
 
@@ -74,23 +77,11 @@ def main() -> int:
     parser.add_argument("--orders", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    with PrivateServers(["postgres", "rabbitmq"]) as servers:
-        if servers.missing:
-            raise SystemExit(f"Cannot run: {servers.missing}")
-        environment = {
-            "DATABASE_URL": servers.urls["postgres"], "BROKER_URL": servers.urls["rabbitmq"], "REDIS_URL": "",
-            "SECRET_KEY": secrets.token_urlsafe(48), "CAMPUSG_ALLOW_SANDBOX_PAYMENTS": "1",
-            "CAMPUSG_LOG_LEVEL": "CRITICAL", "CAMPUSG_BOOTSTRAP": "0", "CAMPUSG_RATE_READ": "",
-            "CAMPUSG_RATE_WRITE": "", "CAMPUSG_ALLOWED_HOSTS": "localhost",
-            "CAMPUSG_VAR_DIR": str(servers.folder / "var"), "CAMPUSG_SANDBOX_SLOW_SECONDS": str(CALL_SECONDS),
-        }  # fmt: skip
-        os.environ.update(environment)
-        set_up()
-        with Fleet(environment, Path(servers.folder)) as fleet:
-            place = opened(Place(servers, fleet, Web(free_port(), token())))
-            chance = random.Random(options.seed)
-            is_right = [after_kills(place, options.kills, chance), after_the_broker(place, options.orders)]
-            is_right.append(after_the_database(place))
+    with private_city(**SETTINGS) as (servers, environment), Fleet(environment, Path(servers.folder)) as fleet:
+        place = opened(Place(servers, fleet, Web(free_port(), token())))
+        chance = random.Random(options.seed)
+        is_right = [after_kills(place, options.kills, chance), after_the_broker(place, options.orders)]
+        is_right.append(after_the_database(place))
     return 0 if all(is_right) else 1
 
 

@@ -1,15 +1,20 @@
-"""A PostgreSQL database of one's own for the length of a run, beside the one DATABASE_URL names."""
+"""What a measurement runs on: a database of its own beside the one DATABASE_URL names, or servers of its own."""
 
 from __future__ import annotations
 
 import os
+import secrets
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg2
+
+if TYPE_CHECKING:
+    from campusg.servers import PrivateServers
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -32,6 +37,24 @@ def scratch_database(name: str) -> Iterator[None]:
         os.environ["DATABASE_URL"] = servers.urls["postgres"]
         with _database(name):
             yield
+
+
+@contextmanager
+def private_city(**settings: str) -> Iterator[tuple[PrivateServers, dict[str, str]]]:
+    """A PostgreSQL and a RabbitMQ of one's own, Django set up on them, and the environment of processes beside."""
+    from campusg.servers import PrivateServers
+
+    with PrivateServers(["postgres", "rabbitmq"]) as servers:
+        if servers.missing:
+            raise SystemExit(f"Cannot run: {servers.missing}")
+        environment = {
+            "DATABASE_URL": servers.urls["postgres"], "BROKER_URL": servers.urls["rabbitmq"], "REDIS_URL": "",
+            "SECRET_KEY": secrets.token_urlsafe(48), "CAMPUSG_ALLOW_SANDBOX_PAYMENTS": "1",
+            "CAMPUSG_LOG_LEVEL": "CRITICAL", "CAMPUSG_BOOTSTRAP": "0", "CAMPUSG_VAR_DIR": str(servers.folder / "var"),
+        } | settings  # fmt: skip
+        os.environ.update(environment)
+        set_up()
+        yield servers, environment
 
 
 @contextmanager

@@ -10,7 +10,6 @@ cancelled twice or not at all, if a hold is left, or if the plan reads the whole
 from __future__ import annotations
 
 import argparse
-import os
 import secrets
 import sys
 import time
@@ -19,8 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.scratch import set_up
-from campusg.servers import PrivateServers
+from benchmarks.scratch import private_city
 from tests.chaos.fleet import Fleet
 
 BATCH = 1_000
@@ -34,16 +32,7 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--beats", type=int, default=2)
     options = parser.parse_args()
-    with PrivateServers(["postgres", "rabbitmq"]) as servers:
-        if servers.missing:
-            raise SystemExit(f"Cannot run: {servers.missing}")
-        environment = {
-            "DATABASE_URL": servers.urls["postgres"], "BROKER_URL": servers.urls["rabbitmq"], "REDIS_URL": "",
-            "SECRET_KEY": secrets.token_urlsafe(48), "CAMPUSG_ALLOW_SANDBOX_PAYMENTS": "1",
-            "CAMPUSG_TIMER_SWEEP_SECONDS": "2", "CAMPUSG_LOG_LEVEL": "CRITICAL", "CAMPUSG_BOOTSTRAP": "0",
-        }  # fmt: skip
-        os.environ.update(environment)
-        set_up()
+    with private_city(CAMPUSG_TIMER_SWEEP_SECONDS="2") as (servers, environment):
         plant(options.timers)
         plan = plan_of_the_sweep()
         with Fleet(environment, Path(servers.folder)) as fleet:

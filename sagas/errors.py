@@ -123,5 +123,6 @@ class UnknownDefinition(SagaError):
     """This process has no definition of that name and version; another one may."""
 
     code = "saga.unknown_definition"
-    status = 500
-    title = "No such saga definition"
+    status = 503
+    title = "This process does not know this saga's definition"
+    advice = "Send it again: while a newer release is rolled out, its processes know the definition."

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from datetime import timedelta
 from typing import NamedTuple
 
 import pytest
-from django.db import connection
 from rest_framework.test import APIClient
 
 from orders import acceptance
@@ -28,6 +26,7 @@ from tests.orders.builders import (
     placed,
 )
 from tests.orders.failing import KINDS, failing, go_on_until_nothing_moves
+from tests.threads import at_once
 from timers import services as timers
 from timers.models import ScheduledEvent
 
@@ -364,22 +363,3 @@ def test_a_runner_and_the_clock_meet_and_one_wins(rita: APIClient, runner: Runne
         accepted, _ = at_once([lambda path=path: rita.post(path).status_code, timers.fire_due])
         order.refresh_from_db()
         assert (accepted, order.status) in {(200, "ACCEPTED"), (409, "CANCELLING")}
-
-
-def at_once(works: list) -> list:
-    """Run all `works` in threads of their own that start together; answers what each returned."""
-    ready, results = threading.Barrier(len(works)), [None] * len(works)
-
-    def run(index: int) -> None:
-        ready.wait()
-        try:
-            results[index] = works[index]()
-        finally:
-            connection.close()
-
-    threads = [threading.Thread(target=run, args=[index]) for index in range(len(works))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return results

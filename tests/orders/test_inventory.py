@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 import uuid
-from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, transaction
 
 from orders import inventory, services
 from orders.errors import OutOfStock, ReservationExpired
@@ -17,6 +16,7 @@ from orders.models import MenuItem, Order, StockReservation
 from orders.seed import DEMO_MENU, seed_demo
 from sagas import clock
 from tests.orders.builders import assert_stock_adds_up, laptop
+from tests.threads import at_once
 
 pytestmark = pytest.mark.django_db
 
@@ -136,27 +136,6 @@ def test_seeding_again_leaves_the_stock_as_it_is() -> None:
     assert MenuItem.objects.get(sku="product-guid").stock == 7
 
 
-def at_once(count: int, work: Callable[[int], Any]) -> list[Any]:
-    """Run `work` in `count` threads that start together; answers what each returned or raised."""
-    ready, results = threading.Barrier(count), [None] * count
-
-    def run(index: int) -> None:
-        ready.wait()
-        try:
-            results[index] = work(index)
-        except Exception as error:  # noqa: BLE001 - the test looks at what was raised
-            results[index] = error
-        finally:
-            connection.close()
-
-    threads = [threading.Thread(target=run, args=[index]) for index in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return results
-
-
 @pytest.mark.postgres
 @pytest.mark.django_db(transaction=True)
 def test_forty_customers_and_ten_portions() -> None:
@@ -167,7 +146,7 @@ def test_forty_customers_and_ten_portions() -> None:
         with transaction.atomic():
             inventory.reserve(order_id=str(orders[index].pk), lines=lines(product_guid=1))
 
-    results = at_once(40, reserve)
+    results = at_once([partial(reserve, index) for index in range(40)])
     assert sum(result is None for result in results) == 10
     assert sum(isinstance(result, OutOfStock) for result in results) == 30
     item.refresh_from_db()
@@ -188,7 +167,7 @@ def test_baskets_in_opposite_order_do_not_deadlock() -> None:
             with transaction.atomic():
                 step(order_id=str(orders[index].pk), lines=baskets[index % 2])
 
-    assert at_once(16, reserve_and_release) == [None] * 16
+    assert at_once([partial(reserve_and_release, index) for index in range(16)]) == [None] * 16
     assert_stock_adds_up()
 
 
@@ -206,7 +185,7 @@ def test_a_confirmation_and_the_sweep_meet_and_one_wins() -> None:
             with transaction.atomic():
                 return services.confirm_order(order_id=str(order.pk))
 
-        confirmed, released = at_once(2, work)
+        confirmed, released = at_once([partial(work, index) for index in range(2)])
         order.refresh_from_db()
         assert (confirmed is None) == (released == 0) == (order.status == "CREATED")
         assert confirmed is None or isinstance(confirmed, ReservationExpired)

@@ -72,6 +72,19 @@ def test_somebody_elses_saga_is_not_there(engine_runner: Runner) -> None:
     assert bob.get("/api/sagas").json() == []
 
 
+def test_a_saga_of_a_newer_release_is_shown_and_its_cancellation_is_for_another_process(
+    ann: APIClient, engine_runner: Runner
+) -> None:
+    row = Started().start()
+    SagaInstance.objects.filter(pk=row.id).update(version=99)
+    assert ann.get(f"/api/sagas/{row.id}").status_code == 200
+    for response in (ann.get(f"/api/sagas/{row.id}/cancel"), ann.post(f"/api/sagas/{row.id}/cancel")):
+        assert (response.status_code, response.json()["code"]) == (503, "saga.unknown_definition")
+        assert int(response["Retry-After"]) > 0
+        assert "release" in response.json()["advice"]
+    assert SagaInstance.objects.get(pk=row.id).status == Status.STARTED
+
+
 @pytest.mark.parametrize("wrong", ["42", "no-uuid", "%00", str(uuid.uuid4())])
 def test_an_id_that_means_nothing_is_a_404(ann: APIClient, wrong: str) -> None:
     response = ann.get(f"/api/sagas/{wrong}")
