@@ -206,6 +206,16 @@ DEFECTS = [
         edit(transitions, "is_past_deadline", "row.position <= pivot", "True"),
     ),
     defect(
+        "nobody asks whether what a call uses is on hold",
+        simulator(1, 60),
+        edit(execution, "_stop_before", "holds.blocks(saga.steps[row.position].uses, row.id)", "False"),
+    ),
+    defect(
+        "the deadline runs on while a saga is held",
+        simulator(1, 60),
+        edit(transitions, "let_go", "row.deadline_at += row.now - row.held_since", "pass"),
+    ),
+    defect(
         "nobody is told when to look again",
         simulator(1, 60),
         edit(transitions, "_sleep", "row.wake_at = row.now + delay", "row.wake_at = row.now + timedelta(days=1)"),

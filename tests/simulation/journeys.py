@@ -171,6 +171,8 @@ def claim(subject: str) -> None:
 
 
 # -- definitions ----------------------------------------------------------------------------------------------------
+#: What calls depend on, and what may be put on hold; some calls name nothing.
+BANK, TABLES = DEPENDENCIES = ("bank", "tables")
 GATEWAY = Retry(first=seconds(1))
 #: What a call makes live at the provider, and so what its compensation must take back.
 THINGS = {"charge": "charge", "book": "table", "settle": "settlement", "tell": "message"}
@@ -180,26 +182,26 @@ lunch = (
     .step(open_tab, compensate=close_tab)
     .read(look)
     .step(cook, compensate=throw_away)
-    .call(charge, compensate=give_back, retry=GATEWAY, timeout=seconds(10))
+    .call(charge, compensate=give_back, retry=GATEWAY, timeout=seconds(10), uses=BANK)
     .pivot(serve)
     .then(ring_bell, compensate=best_effort(mute_bell))
 )
 dinner = (
     Saga("dinner", takes=Trip, deadline=minutes(3), on_cancel=claim)
-    .call(charge, compensate=give_back, retry=GATEWAY, timeout=seconds(10))
+    .call(charge, compensate=give_back, retry=GATEWAY, timeout=seconds(10), uses=BANK)
     .step(open_tab, compensate=close_tab)
-    .call(book, compensate=unbook, timeout=seconds(5))
-    .pivot(settle, remote=True, retry=GATEWAY, timeout=seconds(10))
+    .call(book, compensate=unbook, timeout=seconds(5), uses=TABLES)
+    .pivot(settle, remote=True, retry=GATEWAY, timeout=seconds(10), uses=BANK)
     .then(ring_bell, compensate=best_effort(mute_bell))
     .then(tell, remote=True, compensate=untell, timeout=seconds(5))
 )
 banquet = (
     Saga("banquet", takes=Trip, deadline=minutes(2), on_cancel=claim)
     .step(open_tab, compensate=close_tab)
-    .call(charge, compensate=give_back, retry=GATEWAY, timeout=seconds(10))
+    .call(charge, compensate=give_back, retry=GATEWAY, timeout=seconds(10), uses=BANK)
     .step(cook, compensate=throw_away)
     .pivot(book, remote=True, compensate=unbook, retry=GATEWAY, timeout=seconds(10))
-    .then(tell, remote=True, compensate=best_effort(untell), timeout=seconds(5))
+    .then(tell, remote=True, compensate=best_effort(untell), timeout=seconds(5), uses=TABLES)
     .then(ring_bell, compensate=mute_bell)
 )
 JOURNEYS = (lunch, dinner, banquet)

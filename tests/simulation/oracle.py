@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from django.db import connection
@@ -31,8 +31,11 @@ PROGRESS = {
     "undo_retrying",
     "retried",
     "auto_retried",
+    "held",
 }
 LET_GO = "undo_failed"
+#: The database of the simulation counts milliseconds.
+CLOCK_PRECISION = timedelta(milliseconds=2)
 ROW = "id, name, subject, status, position, epoch, seq, error, lease_until, wake_at, deadline_at, finished_at"
 EVENT = "seq, action, step, attempt, epoch, position, saga_status, status, payload, created_at"
 
@@ -71,8 +74,11 @@ class EventSeen(NamedTuple):
 
 @dataclass
 class Watched:
+    """`deadlines` are those that held when each event was seen: a hold puts the deadline off."""
+
     row: RowSeen
     events: list[EventSeen] = field(default_factory=list)
+    deadlines: list[datetime] = field(default_factory=list)
 
     @property
     def saga(self) -> Saga:
@@ -99,11 +105,13 @@ class Oracle:
     def _look_at(self, number: int, row: RowSeen, seen: Watched | None) -> list[str]:
         if seen is None:
             seen = self.watched[row.id] = Watched(row)
-        seen.row = row
+        before, seen.row = seen.row, row
         known = len(seen.events)
         fresh = _events(row.id, known)
         seen.events += fresh
+        seen.deadlines += [row.deadline_at] * len(fresh)
         check_row(row)
+        check_deadline_put_off(before, seen, fresh)
         check_history(seen)
         check_effects(seen)
         return [f"{number} {e.seq} {e.action} {e.step} {e.saga_status} @{e.position}" for e in fresh]
@@ -137,7 +145,8 @@ def check_history(seen: Watched) -> None:
     _require(_place(last) == place, "the history ends elsewhere")
     _require(fold(events) == row.status, f"the history folds to {fold(events)}, the row is {row.status}")
     _check_order(events, saga)
-    _check_causes(events, saga, row.deadline_at)
+    _check_causes(events, saga, seen.deadlines)
+    check_holds(events, saga)
 
 
 def fold(events: Sequence[EventSeen]) -> str:
@@ -170,10 +179,10 @@ def _place(event: EventSeen) -> tuple[str, int, int]:
     return event.saga_status, event.position, event.epoch
 
 
-def _check_causes(events: Sequence[EventSeen], saga: Saga, deadline_at: datetime) -> None:
+def _check_causes(events: Sequence[EventSeen], saga: Saga, deadlines: Sequence[datetime]) -> None:
     """Nothing is undone that neither failed nor was cancelled, and no step starts when the time is up."""
     backwards = sent_on = False
-    for number, event in enumerate(events):
+    for number, (event, deadline_at) in enumerate(zip(events, deadlines, strict=True)):
         if event.action == "compensation_started":
             _require(_is_caused(events[:number], saga, event, deadline_at), f"went back without a cause: {event}")
         backwards |= event.action in ("compensation_started", "cancellation_started")
@@ -184,6 +193,36 @@ def _check_causes(events: Sequence[EventSeen], saga: Saga, deadline_at: datetime
             _require(not backwards or event.action != "step_completed", f"went on after going back: {event}")
             if not sent_on:  # an operator is not bound by the deadline
                 _check_deadline(event, saga, deadline_at)
+
+
+def check_deadline_put_off(before: RowSeen, seen: Watched, fresh: Sequence[EventSeen]) -> None:
+    """The deadline moves by the time its saga was held, and never else."""
+    held_for = timedelta(0)
+    for event in fresh:
+        if event.action == "let_go":
+            held_at = next(other.created_at for other in reversed(seen.events) if _is_hold_before(other, event))
+            held_for += event.created_at - held_at
+    moved = seen.row.deadline_at - before.deadline_at
+    _require(abs(moved - held_for) < CLOCK_PRECISION, f"held for {held_for}, but the deadline moved by {moved}")
+
+
+def _is_hold_before(other: EventSeen, event: EventSeen) -> bool:
+    return other.action == "held" and other.seq < event.seq
+
+
+def check_holds(events: Sequence[EventSeen], saga: Saga) -> None:
+    """Who waits for what is on hold moves only when let go or cancelled, and nobody calls what a person holds."""
+    is_held = False
+    uses = {step.name: step.uses for step in saga.steps}
+    uses |= {step.compensation.name: step.uses for step in saga.steps if step.compensation}
+    for event in events:
+        if is_held and event.action not in FENCED:
+            _require(event.action in ("let_go", "cancellation_started"), f"moved on while it was held: {event}")
+            is_held = False
+        is_held |= event.action == "held"
+    last = events[-1]
+    if last.action in ("step_claimed", "undo_claimed") and uses[last.step]:
+        _require(not _was_on_hold(uses[last.step], last.created_at), f"called while it was on hold: {last}")
 
 
 def _is_caused(before: Sequence[EventSeen], saga: Saga, event: EventSeen, deadline_at: datetime) -> bool:
@@ -282,6 +321,17 @@ def _rows() -> list[RowSeen]:
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT {ROW} FROM sagas_sagainstance ORDER BY created_at, key")
         return [RowSeen(*values) for values in cursor.fetchall()]
+
+
+def _was_on_hold(dependency: str, at: datetime) -> bool:
+    """By a person, for longer than a process may believe what it read before."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT 1 FROM sagas_sagahold WHERE dependency = %s AND NOT is_automatic AND held_at < %s "
+            "AND (released_at IS NULL OR released_at > %s)",
+            [dependency, at - timedelta(seconds=1, milliseconds=1), at],
+        )
+        return cursor.fetchone() is not None
 
 
 def _events(saga_id: str, known: int) -> list[EventSeen]:

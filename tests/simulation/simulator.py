@@ -16,20 +16,23 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from types import SimpleNamespace
 from unittest import mock
 
 from celery.exceptions import Ignore
+from django.conf import settings
 from django.db import transaction
+from django.test import override_settings
 
-from sagas import clock, engine, recovery, store, tasks
+from sagas import clock, engine, holds, recovery, store, tasks
 from sagas import hints as publishing
-from sagas.errors import AlreadyCancelling, CannotCancel, CannotRetry
+from sagas.errors import AlreadyCancelling, AlreadyHeld, CannotCancel, CannotRetry, NotHeld
 from sagas.execution import StepFailed
 from sagas.failpoints import installed
-from sagas.models import OPEN, SagaInstance
+from sagas.models import OPEN, SagaHold, SagaInstance
 from tests.simulation import journeys
 from tests.simulation.broker import Broker, Message, Task
-from tests.simulation.journeys import JOURNEYS, SoldOut, Taken, Trip
+from tests.simulation.journeys import DEPENDENCIES, JOURNEYS, SoldOut, Taken, Trip
 from tests.simulation.oracle import Oracle, Violation
 from tests.simulation.provider import Provider
 from tests.simulation.stage import Crash, Stage
@@ -43,7 +46,11 @@ MOST_ROUNDS = 400
 #: Virtual time in which every saga must have ended after the last fault, its longest chain of retries included.
 PATIENCE = timedelta(minutes=30)
 ROUNDS_OF_OPERATORS = 4
-EXPECTED = (AlreadyCancelling, CannotCancel, CannotRetry, Taken)
+#: How often the process that changes a hold is the one whose memory of it is looked at next.
+SAME_PROCESS = 0.5
+#: While something is on hold the sweep is what lets sagas go, so it comes at least this often.
+SWEEP_OF_HOLDS = timedelta(seconds=5)
+EXPECTED = (AlreadyCancelling, AlreadyHeld, CannotCancel, CannotRetry, NotHeld, Taken)
 
 
 @dataclass
@@ -74,12 +81,15 @@ class Simulation:
             while self.counts["acts"] < ACTS_PER_WORLD:
                 self.something_happens()
             self.calm_down()
+            for hold in SagaHold.objects.filter(released_at=None, is_automatic=False).order_by("dependency"):
+                self._process(f"release {hold.dependency}", lambda name=hold.dependency: self._release(name))
             self.converge()
             for _ in range(ROUNDS_OF_OPERATORS):
                 self._retry_parked()
                 self.converge()
             self._require_all_final()
         self.counts["sagas"] += len(self.oracle.watched)
+        self.counts["opened by the breaker"] += SagaHold.objects.filter(is_automatic=True).count()
         for seen in self.oracle.watched.values():
             self.counts.update([seen.row.status, *(event.action for event in seen.events)])
         return self
@@ -114,10 +124,14 @@ class Simulation:
 
     def _wait_for_next(self) -> bool:
         """Move the clock to when the next saga is due, and sweep. False if none is."""
-        wake_at = SagaInstance.objects.filter(status__in=OPEN).order_by("wake_at").values_list("wake_at", flat=True)
-        if not wake_at:
+        open_sagas = SagaInstance.objects.filter(status__in=OPEN).order_by("wake_at")
+        first = open_sagas.first()
+        if first is None or first.wake_at is None:
             return False
-        self.advance(max(wake_at[0] - store.now(), timedelta(0)) + timedelta(milliseconds=5))
+        until = max(first.wake_at - store.now(), timedelta(0))
+        if open_sagas.exclude(held_by="").exists():
+            until = min(until, SWEEP_OF_HOLDS)
+        self.advance(until + timedelta(milliseconds=5))
         self.sweep()
         return True
 
@@ -147,6 +161,7 @@ class Simulation:
             acts[self.operator] = 3
         if self.oracle.watched:
             acts |= {self.until_the_next: 4, self.cancel: 0.8, self.link_error: 1, self.accept: 0.5}
+            acts[self.release if self._is_anything_held() else self.hold] = 0.6
         act = self.chance.choices(list(acts), list(acts.values()))[0]
         self.counts["acts"] += 1
         self.counts["meanwhile"] += self.depth > 0
@@ -234,6 +249,20 @@ class Simulation:
     def _operate(self, saga_id: uuid.UUID) -> None:
         engine.retry(saga_id, reason="looked at it", actor="op")
 
+    def hold(self) -> None:
+        name = self.chance.choice(DEPENDENCIES)
+        self._process(f"hold {name}", lambda: holds.hold(name, reason="it is down", actor="op"))
+
+    def release(self) -> None:
+        name = self.chance.choice(DEPENDENCIES)
+        self._process(f"release {name}", lambda: self._release(name))
+
+    def _release(self, name: str) -> None:
+        holds.release(name, reason="it is up", actor="op", per_second=self.chance.choice([None, 0.2]))
+
+    def _is_anything_held(self) -> bool:
+        return SagaHold.objects.filter(released_at=None).exists()
+
     def accept(self) -> None:
         """Somebody takes the order of a completed saga, unless it is being cancelled."""
         if saga_id := self._any_saga():
@@ -307,12 +336,32 @@ class Simulation:
             stack.enter_context(installed(self.stage.reached))
             stack.enter_context(mock.patch.object(tasks, "consumes", self._consumes))
             stack.enter_context(mock.patch.object(engine, "uuid7", self._new_id))
+            stack.enter_context(override_settings(SAGAS=settings.SAGAS | {"BREAKER_TROUBLES": self.weather.breaker}))
+            stack.enter_context(self._holds_as_others_see_them())
             stack.callback(publishing.set_publisher, publishing.set_publisher(self.broker.publish))
             stack.callback(journeys.set_stage, journeys.set_stage(self.stage))
             stack.callback(random.setstate, before_chance)
             random.seed(self.seed)
             empty_tables()
             yield
+
+    @contextmanager
+    def _holds_as_others_see_them(self) -> Iterator[None]:
+        """What was read of the holds grows old in virtual time; and who forgets it is often another process."""
+        forget = holds.forget
+        forget()
+
+        def sometimes() -> None:
+            if self.chance.random() < SAME_PROCESS:
+                forget()
+
+        virtual = SimpleNamespace(monotonic=lambda: clock.offset().total_seconds())
+        with (
+            mock.patch.object(holds, "time", virtual),
+            mock.patch.object(holds, "forget", sometimes),
+        ):
+            yield
+        forget()
 
     def _consumes(self, _: str) -> bool:
         return self.chance.random() < self.weather.runs_ahead

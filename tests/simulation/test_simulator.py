@@ -46,5 +46,5 @@ SEEN_BY_ALL = (
     "crashes", "meanwhile", "COMPLETED", "COMPENSATED", "CANCELLED", "step_claimed", "step_completed", "step_retrying",
     "step_failed", "step_timed_out", "step_fenced", "compensation_started", "cancellation_started", "undo_claimed",
     "undo_completed", "undo_retrying", "undo_failed", "undo_timed_out", "undo_fenced", "redriven", "parked", "retried",
-    "finished",
+    "finished", "held", "let_go", "opened by the breaker",
 )  # fmt: skip

@@ -24,6 +24,8 @@ class Weather:
     loses: float = 0.0
     doubles: float = 0.0
     runs_ahead: float = 0.5
+    #: Troubles in a row after which the circuit breaker opens; 0 never.
+    breaker: int = 0
     doomed: str = ""
     doom: str = ""
 
@@ -34,7 +36,7 @@ class Weather:
             refuses=pick([0, 0.02, 0.1]), fails=pick([0, 0.1, 0.4]), times_out=pick([0, 0.1, 0.4]),
             dies_in_effect=pick([0, 0.02, 0.1]), dies_at_failpoint=pick([0, 0.01, 0.05]),
             meanwhile=pick([0.1, 0.4, 0.7]), loses=pick([0, 0.1, 0.4]), doubles=pick([0, 0.1, 0.4]),
-            runs_ahead=pick([0, 0.5, 1]), doomed=pick([*[""] * 6, *DOOMED]), doom=pick(DOOMS),
+            runs_ahead=pick([0, 0.5, 1]), breaker=pick([0, 0, 3]), doomed=pick([*[""] * 6, *DOOMED]), doom=pick(DOOMS),
         )  # fmt: skip
 
 

@@ -44,5 +44,5 @@ def prepared() -> Iterator[None]:
 
 def empty_tables() -> None:
     with connection.cursor() as cursor:
-        for table in ("sagas_sagaevent", "sagas_sagainstance", "effect"):
+        for table in ("sagas_sagaevent", "sagas_sagainstance", "sagas_sagahold", "sagas_sagadependency", "effect"):
             cursor.execute(f"DELETE FROM {table}")
