@@ -18,7 +18,7 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 from unittest import mock
 
-from sagas import engine, execution, recovery, registry, transitions
+from sagas import engine, execution, holds, ramp, recovery, registry, transitions
 from sagas import hints as publishing
 from sagas.definition import Saga
 from sagas.errors import SagaError
@@ -26,7 +26,7 @@ from sagas.execution import Outcome, Stale, StepFailed
 from sagas.hints import Hint
 from sagas.models import Status
 from sagas.state import Row
-from tests.model.protocols import OPTIONS, No, Suspended, Trouble, script
+from tests.model.protocols import BANK, OPTIONS, No, Suspended, Trouble, script
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LATER = NOW + timedelta(days=1)
@@ -51,6 +51,7 @@ class Key(NamedTuple):
     is_past_deadline: bool
     has_error: bool
     tried: bool
+    held: bool = False
 
 
 class Result(NamedTuple):
@@ -117,6 +118,7 @@ def row_of(key: Key, saga: Saga) -> Row:
         attempt=key.attempt, drives=key.drives, error="x" if key.has_error else "",
         lease_token=TOKEN if key.lease else None, lease_until=lease_until, wake_at=wakes[key.wake],
         deadline_at=NOW if key.is_past_deadline else LATER,
+        held_by=BANK if key.held else "", held_since=NOW if key.held else None,
         finished_at=NOW if key.status in FINAL else None,
     )  # fmt: skip
 
@@ -130,7 +132,7 @@ def key_of(row: Row) -> Key:
     return Key(
         row.status.value, row.resume_status, row.position, min(row.attempt, MOST_ATTEMPTS), row.drives, lease,
         _wake(row), row.deadline_at == NOW, bool(row.error) and row.status is Status.NEEDS_ATTENTION,
-        parked_or_open and row.data.get(transitions.TRIED_BEFORE_PARKING) == row.position,
+        parked_or_open and row.data.get(transitions.TRIED_BEFORE_PARKING) == row.position, row.is_held,
     )  # fmt: skip
 
 
@@ -210,7 +212,8 @@ class Machine:
         return self._after(row, outcome)
 
     def _record(self, position: int, back: bool, behind: int, owns: bool, answer: str) -> tuple[Row | None, str]:
-        trouble = {"ok": None, "refuse": No("no"), "trouble": Trouble("?")}[answer]
+        script.is_probe = answer == "probe"
+        trouble = {"ok": None, "refuse": No("no"), "trouble": Trouble("?"), "probe": Trouble("?")}[answer]
         claimed = self._claimed(position, back, behind)
         row, outcome = execution._record_call(claimed, self.saga, None, trouble, TOKEN if owns else NEW_TOKEN + 1)
         return self._after(row, outcome)
@@ -238,6 +241,12 @@ class Machine:
             publishing.drive(row)
         return None, ""
 
+    def _let_go(self) -> tuple[None, str]:
+        row = self.store.lock(SAGA_ID)
+        ramp._go_on(row, "released")
+        publishing.drive(row)
+        return None, ""
+
     def _cancel(self) -> tuple[None, str]:
         engine.cancel.__wrapped__(SAGA_ID, reason_code="x", reason="x", actor="x")  # type: ignore[attr-defined]
         return None, ""
@@ -254,11 +263,12 @@ def running(saga: Saga) -> Iterator[Machine]:
     machine.store = OneRow(row_of(Key("STARTED", "", 0, 0, 0, "", "future", False, False, False), saga))
     logger = logging.getLogger("sagas")
     with ExitStack() as stack:
-        for module in (execution, recovery, engine):
+        for module in (execution, recovery, engine, ramp):
             stack.enter_context(mock.patch.object(module, "store", machine.store))
             stack.enter_context(mock.patch.object(module, "transaction", _transactions(machine.store)))
         for module in (execution, recovery, transitions):
             stack.enter_context(mock.patch.object(module, "options", return_value=OPTIONS))
+        _hold_as_the_script_says(stack)
         stack.enter_context(mock.patch.object(transitions.secrets, "randbits", return_value=NEW_TOKEN))
         stack.enter_context(mock.patch.object(logger, "disabled", True))
         first = _first_link(machine.published)
@@ -266,6 +276,21 @@ def running(saga: Saga) -> Iterator[Machine]:
         registry.register(saga)
         stack.callback(registry.unregister, saga)
         yield machine
+
+
+def _hold_as_the_script_says(stack: ExitStack) -> None:
+    """Whether a call is on hold, and whether its saga is the one to try, is anybody's guess at every call.
+
+    What the engine remembers of holds, and the breaker that counts troubles, decide nothing else.
+    """
+    answers = {
+        "blocks": lambda dependency, _: bool(dependency) and script.choice == "held",
+        "is_probe": lambda dependency, _: bool(dependency) and script.is_probe,
+        "tell": lambda *_: None,
+        "count_trouble": lambda *_: None,
+    }
+    for name, answer in answers.items():
+        stack.enter_context(mock.patch.object(holds, name, answer))
 
 
 def _transactions(store: OneRow) -> SimpleNamespace:

@@ -9,6 +9,7 @@ from sagas.definition import Retry, Saga, best_effort, seconds
 from sagas.errors import Refusal
 
 #: Small numbers keep the space finite; what matters is that each limit can be met and passed.
+BANK = "bank"
 ONCE_MORE = Retry(retries=1, first=seconds(5), jitter=0)
 OPTIONS = Options(retry=ONCE_MORE, undo_retry=ONCE_MORE, max_drives=2)
 
@@ -32,9 +33,10 @@ class Suspended(BaseException):
 
 @dataclass
 class Script:
-    """What the step that is called next does, and what was done."""
+    """What the step that is called next does, or that it is on hold, and what was done."""
 
     choice: str = "ok"
+    is_probe: bool = False
     done: list[str] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
 
@@ -99,7 +101,7 @@ def claim(subject: str) -> None:
 create = (
     Saga("create", takes=Nothing, on_cancel=claim)
     .step(open_tab, compensate=close_tab)
-    .call(charge, compensate=give_back, retry=ONCE_MORE, timeout=seconds(10))
+    .call(charge, compensate=give_back, retry=ONCE_MORE, timeout=seconds(10), uses=BANK)
     .pivot(serve)
     .then(ring_bell, compensate=best_effort(mute_bell))
 )
@@ -107,7 +109,7 @@ create = (
 accept = (
     Saga("accept", takes=Nothing)
     .step(open_tab, compensate=close_tab)
-    .pivot(charge, remote=True, retry=ONCE_MORE, timeout=seconds(10))
+    .pivot(charge, remote=True, retry=ONCE_MORE, timeout=seconds(10), uses=BANK)
     .then(tell, remote=True, compensate=untell, retry=ONCE_MORE, timeout=seconds(10))
 )
 PROTOCOLS = {saga.name: saga for saga in (create, accept)}

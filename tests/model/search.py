@@ -1,9 +1,9 @@
 """Exhaustive breadth-first search over the protocol: a row, a provider, messages in flight and workers in mid-call.
 
 Every order of everything is tried: deliver, double, lose, redeliver, crash at each boundary, leases and alarms running
-out, link_error at any time, sweeps, cancellation, the deadline, an operator's retry, and workers that come back long
-after their lease. Safety is checked on every step; at the end, that from every state reached the saga can still end
-when nothing fails any more.
+out, link_error at any time, sweeps, cancellation, the deadline, an operator's retry, holds and releases, and workers
+that come back long after their lease. Safety is checked on every step; at the end, that from every state reached the
+saga can still end when nothing fails any more.
 """
 
 from __future__ import annotations
@@ -109,7 +109,9 @@ class Search:
             yield Move("time passes", state._replace(key=later), False)
         if key.wake == "due":
             yield self._act("sweep", state, state, False, "sweep")
-        if key.status == "STARTED" and not key.is_past_deadline:
+        if key.held:
+            yield self._act("let go", state, state, False, "let_go")
+        if key.status == "STARTED" and not key.is_past_deadline and not key.held:  # it does not run meanwhile
             yield Move("deadline passes", state._replace(key=key._replace(is_past_deadline=True)), True)
         yield self._act("cancel", state, state, True, "cancel")
         if key.status == "NEEDS_ATTENTION":
@@ -134,7 +136,8 @@ class Search:
         if not 0 <= position < len(self.machine.saga.steps):
             return ("ok",)
         if self.machine.saga.steps[position].is_remote and key.status not in FINAL:
-            return ("suspend",) if len(state.workers) < self.workers else ()
+            held = ("held",) if self.machine.saga.steps[position].uses else ()
+            return ("suspend", *held) if len(state.workers) < self.workers else held
         return ("ok", "refuse", "trouble")
 
     def _run(self, label: str, state: State, rest: State, message: Message, choice: str) -> Iterator[Move]:
@@ -154,19 +157,24 @@ class Search:
         if worker.phase == "calling":
             yield from self._effects(state, rest, worker)
         elif worker.phase == "answered":
-            args = (worker.position, worker.back, worker.behind, worker.owns, worker.answer)
-            result = self.machine.step(state.key, "record", *args)
-            if worker.behind or not worker.owns:
-                require(_place(result.key) == _place(state.key) and not result.rise, "a stale answer moved its saga")
-            if not worker.owns:
-                require(result.key.lease == state.key.lease, "a stale answer freed the lease of another call")
-            yield from self._finish(f"{worker} records {worker.answer}", state, rest, result, stands_for)
+            may_probe = self.machine.saga.steps[worker.position].uses and worker.answer == "trouble"
+            for answer in (worker.answer, "probe") if may_probe else (worker.answer,):
+                yield from self._record(state, rest, worker.answered(answer), stands_for)
         else:
             yield Move(f"{worker} sends on", self._publish(rest, [(worker.position, worker.behind)]), False)
             for choice in self._choices(worker.position, rest):
                 args = (worker.position, worker.back, worker.behind, worker.owns)
                 result = self.machine.step(state.key, "ahead", *args, choice)
                 yield from self._finish(f"{worker} runs ahead {choice}", state, rest, result, stands_for)
+
+    def _record(self, state: State, rest: State, worker: Worker, stands_for: Message) -> Iterator[Move]:
+        args = (worker.position, worker.back, worker.behind, worker.owns, worker.answer)
+        result = self.machine.step(state.key, "record", *args)
+        if worker.behind or not worker.owns:
+            require(_place(result.key) == _place(state.key) and not result.rise, "a stale answer moved its saga")
+        if not worker.owns:
+            require(result.key.lease == state.key.lease, "a stale answer freed the lease of another call")
+        yield from self._finish(f"{worker} records {worker.answer}", state, rest, result, stands_for)
 
     def _effects(self, state: State, rest: State, worker: Worker) -> Iterator[Move]:
         """The provider hears of it or not, and says so or not."""
@@ -193,13 +201,16 @@ class Search:
     # -- what comes of it ---------------------------------------------------------------------------------------
     def _act(self, label: str, state: State, rest: State, is_fault: bool, act: str, *args: int) -> Move:
         result = self.machine.step(state.key, act, *args)
+        if state.key.held and act not in ("let_go", "cancel"):
+            require(_place(result.key) == _place(state.key), f"a {act} moved a saga that is held")
         if act == "sweep" and state.key.lease == "future":
             require(not result.saved, "the sweep took a saga whose call had its lease")
         return Move(label, self._settled(state, rest, result, ""), is_fault)
 
     def _finish(self, label: str, state: State, rest: State, result: Result, message: Message) -> Iterator[Move]:
         choice = label.rpartition(" ")[2]
-        is_fault = choice in ("refuse", "trouble")
+        is_fault = choice in ("refuse", "trouble", "probe", "held")
+        require(not state.key.held or _place(result.key) == _place(state.key), "a message moved a saga that is held")
         settled = self._settled(state, rest, result, choice)
         if result.ended == "suspended":
             back = state.key.status in ("COMPENSATING", "CANCELLING")
@@ -240,7 +251,7 @@ class Search:
 
 
 def _place(key: Key) -> tuple[object, ...]:
-    return key.status, key.position, key.attempt, key.drives
+    return key.status, key.position, key.attempt, key.drives, key.held
 
 
 def require(holds: bool, otherwise: str) -> None:
@@ -252,6 +263,7 @@ def check_row(key: Key) -> None:
     is_open = key.status in ("STARTED", "COMPENSATING", "CANCELLING")
     require(is_open == bool(key.wake), f"{key.status} with wake {key.wake!r}")
     require(is_open or not key.lease, f"{key.status} with a lease")
+    require(not key.held or (is_open and not key.lease), f"{key.status} held with a lease or after its end")
     require(key.status != "NEEDS_ATTENTION" or key.has_error, "parked without a reason")
 
 

@@ -42,7 +42,8 @@ def test_the_search_meets_everything(name: str) -> None:
     search = searched(PROTOCOLS[name], workers=1, messages=1)
     assert {state.key.status for state in search.ids} >= EVERY_STATUS
     done = {event for result in search.machine.memory.values() for event in result.events}
-    assert done >= {"step_fenced", "undo_fenced", "step_timed_out", "redriven", "parked", "retried", "undo_failed"}
+    assert done >= {"step_fenced", "undo_fenced", "step_timed_out", "redriven", "parked", "retried", "undo_failed",
+                    "held", "let_go"}  # fmt: skip
 
 
 def test_the_store_of_one_row_is_the_compare_and_set_of_the_real_one() -> None:

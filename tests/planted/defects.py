@@ -206,6 +206,17 @@ DEFECTS = [
         edit(transitions, "is_past_deadline", "row.position <= pivot", "True"),
     ),
     defect(
+        "a message moves a saga that is held",
+        model("create"),
+        edit(execution, "_match", "if row.is_held:", "if False:"),
+        edit(transitions, "hold", "row.epoch += 1", "pass"),
+    ),
+    defect(
+        "a probe that failed is forgotten",
+        model("create"),
+        edit(transitions, "fail_probe", "max(row.attempt - 1, 1)", "row.attempt - 1"),
+    ),
+    defect(
         "nobody asks whether what a call uses is on hold",
         simulator(1, 60),
         edit(execution, "_stop_before", "holds.blocks(saga.steps[row.position].uses, row.id)", "False"),
