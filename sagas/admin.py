@@ -8,6 +8,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -174,7 +175,7 @@ class SagaInstanceAdmin(ModelAdmin):  # type: ignore[misc]
 
     @admin.display(description="started (UTC)", ordering="created_at")
     def started(self, saga: SagaInstance) -> SafeString:
-        return format_html('<span class="saga-time">{}</span>', f"{saga.created_at:%d %b %H:%M:%S}")
+        return _moment(saga.created_at)
 
     @admin.display(description="took")
     def took(self, saga: SagaInstance) -> str:
@@ -289,7 +290,8 @@ class SagaInstanceAdmin(ModelAdmin):  # type: ignore[misc]
 class SagaHoldAdmin(ModelAdmin):  # type: ignore[misc]
     """What is and was on hold. Adding one puts it on hold; releasing asks for a reason and a pace."""
 
-    list_display = ("dependency", "state", "sagas_waiting", "reason", "actor", "held_at", "released_by", "released_at")
+    list_display = ("dependency", "state", "sagas_waiting", "reason", "actor", "since", "released_by", "until")
+    readonly_fields = ("state", "sagas_waiting", "since", "next_probe", "until")
     list_filter = ("dependency", "is_automatic")
     ordering = ("-held_at",)
     actions = ("release_selected",)
@@ -302,7 +304,10 @@ class SagaHoldAdmin(ModelAdmin):  # type: ignore[misc]
         return bool(request.user.has_perm("sagas.hold_dependency"))
 
     def get_fields(self, request: HttpRequest, obj: SagaHold | None = None) -> list[str]:
-        return ["dependency", "reason"] if obj is None else [field.name for field in self.opts.fields]
+        if obj is None:
+            return ["dependency", "reason"]
+        held = ["dependency", "state", "sagas_waiting", "reason", "actor", "since", "next_probe", "probes"]
+        return [*held, "until", "released_by", "release_reason", "per_second"]
 
     def has_release_permission(self, request: HttpRequest) -> bool:
         return self.has_add_permission(request)
@@ -321,6 +326,18 @@ class SagaHoldAdmin(ModelAdmin):  # type: ignore[misc]
     @admin.display(description="sagas waiting")
     def sagas_waiting(self, hold: SagaHold) -> int | str:
         return holds.waiting().get(hold.dependency, 0) if hold.released_at is None else "–"
+
+    @admin.display(description="since (UTC)", ordering="held_at")
+    def since(self, hold: SagaHold) -> SafeString:
+        return _moment(hold.held_at)
+
+    @admin.display(description="next try (UTC)")
+    def next_probe(self, hold: SagaHold) -> SafeString:
+        return _moment(hold.probe_at if hold.released_at is None else None)
+
+    @admin.display(description="until (UTC)", ordering="released_at")
+    def until(self, hold: SagaHold) -> SafeString:
+        return _moment(hold.released_at)
 
     def save_model(self, request: HttpRequest, obj: SagaHold, form: Any, change: bool) -> None:
         made = holds.hold(obj.dependency, reason=form.cleaned_data["reason"], actor=request.user.get_username())
@@ -364,6 +381,11 @@ def _lines(saga: SagaInstance, events: list[Any]) -> list[dict[str, Any]]:
         }
         for event in events
     ]
+
+
+def _moment(at: datetime | None) -> SafeString:
+    """A moment in UTC, or a dash."""
+    return format_html('<span class="saga-time">{}</span>', f"{at:%d %b %H:%M:%S}" if at else "–")
 
 
 def _tail(identifier: str) -> str:

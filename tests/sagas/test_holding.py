@@ -137,7 +137,9 @@ def test_a_dependency_is_put_on_hold_in_the_admin(admin: Client) -> None:
     assert (made.dependency, made.reason, made.actor) == ("bank", "down", "boss")
     again = admin.post(f"{LIST}add/", {"dependency": "bank", "reason": "down"})
     assert "on hold already" in again.content.decode()
-    assert admin.get(f"{LIST}{made.pk}/change/").status_code == 200
+    shown = admin.get(f"{LIST}{made.pk}/change/").content.decode()
+    assert f"{made.held_at:%d %b %H:%M:%S}" in shown
+    assert all(words in shown for words in ("On hold", "Sagas waiting", "Next try"))
 
 
 def test_releasing_in_the_admin_asks_for_a_reason_and_a_pace(admin: Client, messages: Runner) -> None:
