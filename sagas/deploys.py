@@ -18,7 +18,6 @@ from django.db.models import Count, Q
 
 from sagas import registry, store
 from sagas.definition import Saga, Step, StepFunction, parameter_types, result_types
-from sagas.errors import UnknownDefinition
 from sagas.models import FINAL, GOING_BACK, SagaDefinition, SagaInstance, Status
 
 logger = logging.getLogger("sagas")
@@ -117,9 +116,8 @@ def stranded() -> list[Stranded]:
 
 
 def _stranded(name: str, version: int, sagas: int, kept: SagaDefinition | None) -> Iterator[Stranded]:
-    try:
-        saga = registry.get(name, version)
-    except UnknownDefinition:
+    saga = registry.find(name, version)
+    if saga is None:
         advice = (
             f"Keep it registered beside the new version until they have ended: register({name}_v{version}, {name})."
         )

@@ -17,7 +17,7 @@ from django.db import transaction
 from sagas import hints, holds, registry, store, transitions, wiring
 from sagas.conf import options
 from sagas.definition import Saga, StepFunction, result_types
-from sagas.errors import Problem, Refusal, UnknownDefinition
+from sagas.errors import Problem, Refusal
 from sagas.failpoints import Failpoint, reach
 from sagas.hints import Hint
 from sagas.models import Status
@@ -147,10 +147,10 @@ def _match(hint: Hint, *, is_redelivered: bool) -> tuple[Row, Saga]:
     passed = hint.position - row.position if row.is_going_back else row.position - hint.position
     if passed < 0 or (passed > 1 and not is_redelivered):
         raise Stale(f"{hint}: the saga stands at {row.position}")
-    try:
-        return row, registry.get(row.name, row.version)
-    except UnknownDefinition as unknown:  # left for a worker that knows it
-        raise Stale(str(unknown)) from unknown
+    saga = registry.find(row.name, row.version)
+    if saga is None:
+        raise Stale(f"{hint}: left for a worker that knows {row.name} v{row.version}")
+    return row, saga
 
 
 def _stop_before(row: Row, saga: Saga) -> Outcome | None:

@@ -9,7 +9,6 @@ from typing import Any
 
 from sagas import registry
 from sagas.conf import options
-from sagas.errors import UnknownDefinition
 from sagas.models import GOING_BACK, Action, SagaEvent, SagaInstance, Status
 
 #: Facts that only matter to the engine; shown to staff, left out of the customer's view.
@@ -20,13 +19,10 @@ def current_step(saga: SagaInstance) -> str | None:
     """The step being done, or undone, now; None when the saga is finished."""
     if saga.status not in (Status.STARTED, *GOING_BACK, Status.NEEDS_ATTENTION):
         return None
-    try:
-        steps = registry.get(saga.name, saga.version).steps
-    except UnknownDefinition:
+    definition = registry.find(saga.name, saga.version)
+    if definition is None or not 0 <= saga.position < len(definition.steps):
         return None
-    if not 0 <= saga.position < len(steps):
-        return None
-    step = steps[saga.position]
+    step = definition.steps[saga.position]
     is_going_back = saga.status in GOING_BACK or saga.resume_status in GOING_BACK
     return step.compensation.name if is_going_back and step.compensation else step.name
 

@@ -24,7 +24,6 @@ from kombu.exceptions import OperationalError
 from sagas import registry, store
 from sagas.conf import options
 from sagas.definition import Saga
-from sagas.errors import UnknownDefinition
 from sagas.models import SagaEvent, SagaInstance
 from sagas.publishing import Message, Publisher, describe
 
@@ -237,10 +236,7 @@ def _carried(saga: SagaInstance | None) -> dict[str, Any]:
 
 
 def _definition(saga: SagaInstance | None) -> Saga | None:
-    try:
-        return registry.get(saga.name, saga.version) if saga is not None else None
-    except UnknownDefinition:
-        return None
+    return registry.find(saga.name, saga.version) if saga is not None else None
 
 
 def _iso(moment: datetime) -> str:

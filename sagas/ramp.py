@@ -12,7 +12,6 @@ from django.db import transaction
 
 from sagas import holds, registry, store, transitions
 from sagas.conf import options
-from sagas.errors import UnknownDefinition
 from sagas.failpoints import Failpoint, reach
 from sagas.models import SagaHold
 from sagas.state import Row
@@ -32,7 +31,7 @@ def let_go() -> list[Row]:
         is_alone = store.try_lock(RAMP_LOCK)
         rows = [row for dependency in waited_for for row in _next(dependency)] if is_alone else []
     reach(Failpoint.LET_GO_COMMITTED)
-    return [row for row in rows if _is_known(row)]
+    return [row for row in rows if registry.find(row.name, row.version)]  # others are swept by who knows them
 
 
 def _next(dependency: str) -> list[Row]:
@@ -70,12 +69,3 @@ def _released(dependency: str) -> list[Row]:
 def _go_on(row: Row, message: str) -> None:
     transitions.let_go(row, message)
     store.save(row)
-
-
-def _is_known(row: Row) -> bool:
-    """One of a definition this process does not have is swept by a process that does."""
-    try:
-        registry.get(row.name, row.version)
-    except UnknownDefinition:
-        return False
-    return True

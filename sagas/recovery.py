@@ -13,7 +13,6 @@ from django.db import transaction
 
 from sagas import hints, holds, ramp, registry, store, transitions
 from sagas.conf import options
-from sagas.errors import UnknownDefinition
 from sagas.failpoints import Failpoint, reach
 from sagas.state import Row
 
@@ -38,6 +37,8 @@ def decide(saga_id: uuid.UUID, epoch: int) -> Row | None:
 
 
 def _is_ours_to_drive(row: Row, epoch: int) -> bool:
+    if registry.find(row.name, row.version) is None:
+        return False
     has_just_turned = row.epoch == epoch + 1 and row.is_going_back and row.attempt == 0 and row.drives == 0
     if has_just_turned:
         return not row.is_leased
@@ -79,18 +80,18 @@ def retry_parked() -> list[Row]:
 
 
 def _auto_retry(row: Row) -> bool:
-    try:
-        transitions.auto_retry(row, registry.get(row.name, row.version))
-    except UnknownDefinition:
+    saga = registry.find(row.name, row.version)
+    if saga is None:
         row.retry_at = row.now + options().longest_stall  # left for a process that knows it
+    else:
+        transitions.auto_retry(row, saga)
     store.save(row)
     return row.is_open
 
 
 def _redrive(row: Row, cause: str) -> bool:
-    try:
-        saga = registry.get(row.name, row.version)
-    except UnknownDefinition:
+    saga = registry.find(row.name, row.version)
+    if saga is None:
         row.wake_at = row.now + options().stall  # left for a process that knows it
         store.save(row)
         return False

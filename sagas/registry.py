@@ -24,10 +24,15 @@ def unregister(definition: Saga) -> None:
 
 def get(name: str, version: int) -> Saga:
     """The definition a saga was started with. Raises `UnknownDefinition`."""
-    try:
-        return _definitions[name, version]
-    except KeyError:
-        raise UnknownDefinition(f"{name} v{version} is not defined here.") from None
+    definition = find(name, version)
+    if definition is None:
+        raise UnknownDefinition(f"{name} v{version} is not defined here.")
+    return definition
+
+
+def find(name: str, version: int) -> Saga | None:
+    """The same, None if this process does not know it: sagas of another release are left to its processes."""
+    return _definitions.get((name, version))
 
 
 def latest(name: str) -> Saga:

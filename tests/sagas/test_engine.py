@@ -356,6 +356,19 @@ def test_link_error_called_twice_or_never_undoes_once(runner: Runner) -> None:
     assert effects(row.subject) == ["open_tab", "cook", "throw_away", "close_tab"]
 
 
+def test_link_error_leaves_a_saga_of_another_release_to_the_sweep(runner: Runner) -> None:
+    World.troubles["serve"] = [SoldOut("no")]
+    row = Started().start()
+    while not runner.errbacks:
+        runner.deliver()
+    SagaInstance.objects.filter(pk=row.id).update(version=99)
+    tasks.compensate.run(str(row.id), 1)
+    assert (saga_of(row).status, undone(row.id)) == (Status.COMPENSATING, [])
+    SagaInstance.objects.filter(pk=row.id).update(version=1)
+    runner.run_to_end()
+    assert undone(row.id) == ["give_back", "throw_away", "close_tab"]
+
+
 @pytest.mark.parametrize("trouble", ["charge before", "serve"], ids=["forward", "back"])
 def test_link_error_leaves_calls_to_messages_of_their_own(runner: Runner, trouble: str) -> None:
     """Nobody would be told of a worker that dies in a call which `link_error` itself made: its lease would run out."""
