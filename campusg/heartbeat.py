@@ -19,6 +19,8 @@ def connect(path: Path) -> None:
     """Touch `path` when a worker or beat has started, at a worker's heartbeats, and whenever beat could publish."""
     from celery import signals
 
+    is_running = False
+
     def touch(**_: Any) -> None:
         path.touch()
 
@@ -26,15 +28,25 @@ def connect(path: Path) -> None:
         touch()
         signals.after_task_publish.connect(touch, weak=False)
 
+    def touch_from_now_on() -> None:
+        nonlocal is_running
+        is_running = True
+        touch()
+
     def touch_when_running(sender: Any, **_: Any) -> None:
         # A worker that is stopped between this signal and its loop fails: it is ready once the loop runs.
         if sender.hub is None:
-            touch()
+            touch_from_now_on()
         else:
-            sender.hub.call_soon(touch)
+            sender.hub.call_soon(touch_from_now_on)
+
+    def touch_if_running(**_: Any) -> None:
+        # The first heartbeat says that the worker comes online, well before its loop runs.
+        if is_running:
+            touch()
 
     signals.worker_ready.connect(touch_when_running, weak=False)
-    signals.heartbeat_sent.connect(touch, weak=False)
+    signals.heartbeat_sent.connect(touch_if_running, weak=False)
     signals.beat_init.connect(touch_when_beat_publishes, weak=False)
 
 
