@@ -17,7 +17,7 @@ STEPS_DONE = "SELECT order_id, count(DISTINCT step) FROM plain_run WHERE step <>
 UNFINISHED = ("pendingPayment", "CANCELLING")
 #: The oracle's rules that need no saga.
 RULES = (oracle.food_is_where_it_belongs, oracle.stock_adds_up, oracle.a_waiting_order_has_one_timer, *books.RULES)
-#: What the issue asks about, in its words, and what of the oracle's it is.
+#: What is left behind, and the rule of the oracle that finds it.
 ASKED = {
     "authorized twice": "authorized twice",
     "leaked holds (provider)": "leaked authorization",
@@ -49,9 +49,7 @@ def figures(seen: Snapshot, errands: list[Errand]) -> dict[str, Any]:
 def _lost_after(lost_ids: set[str]) -> dict[str, int]:
     """How far the lost orders came."""
     with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT order_id, count(DISTINCT step) FROM plain_run WHERE step <> 'compensate' GROUP BY order_id"
-        )
+        cursor.execute(STEPS_DONE)
         done = {str(order_id): count for order_id, count in cursor.fetchall()}
     counts = Counter(done.get(order_id, 0) for order_id in lost_ids)
     return {f"  of which {steps} steps were done": count for steps, count in sorted(counts.items())}
