@@ -13,37 +13,31 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from django.apps import apps
 from django.core.management import CommandError, call_command
-from django.core.management.color import no_style
 from django.db import InternalError, OperationalError, connection, models, transaction
 from django.db.models import F
-from rest_framework.test import APIClient
 
 from campusg import verifying
-from orders import tasks as order_tasks
 from orders.models import IdempotencyKey, MenuItem, Order, StockReservation
 from orders.sagas import create_order
 from payments.models import EscrowTransaction, LedgerEntry, LedgerTransaction, Payment, Refund
-from sagas import clock, engine, folding, holds, store
+from sagas import clock, engine, folding, holds
 from sagas.definition import Compensation
 from sagas.failpoints import Failpoint, installed
 from sagas.models import Action, SagaEvent, SagaInstance
 from sagas.testing import Runner
-from tests.orders import builders
-from timers import tasks as timer_tasks
+from tests.orders.campus import DECLINED, FATES, Campus, Found, found, publish_all
+from tests.tables import empty_tables, tables
 from timers.models import ScheduledEvent
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 ROOT = Path(__file__).resolve().parents[2]
-DECLINED = "pm_card_chargeDeclined"
 LEDGER = ("payments_ledgertransaction", "payments_ledgerentry")
 #: Places where a transaction is open; a snapshot is taken between transactions.
 INSIDE = {
@@ -51,96 +45,11 @@ INSIDE = {
     Failpoint.FAILURE_RECORDING,
 }  # fmt: skip
 
-Found = set[tuple[str, str]]
-
-
-def found() -> Found:
-    """Code and subject of every breach."""
-    verdicts = verifying.verify(limit=100)
-    assert all(verdict.breaches == len(verdict.examples) for verdict in verdicts)
-    return {(verdict.invariant.code, breach.subject) for verdict in verdicts for breach in verdict.examples}
-
-
-def publish_all() -> None:
-    """What the relay does; no test here listens."""
-    store.number_events(10_000)
-    SagaEvent.objects.exclude(type="").update(published_at=F("created_at"))
-
-
-# -- a campus with an order of every fate ---------------------------------------------------------------------------
-@dataclass
-class Campus:
-    runner: Runner
-    alice: APIClient
-    rita: APIClient
-    olga: APIClient
-    key: int = 0
-
-    def place(self, **more: Any) -> Order:
-        self.key += 1
-        response = builders.place(self.alice, builders.laptops(1, **more), **{"Idempotency-Key": f"key-{self.key}"})
-        assert response.status_code == 202, response.json()
-        return Order.objects.get(pk=response.json()["order_id"])
-
-    def placed(self, **more: Any) -> Order:
-        return self._after_work(self.place(**more))
-
-    def accepted(self) -> Order:
-        order = self.placed()
-        self._post(self.rita, order, "accept")
-        return self._after_work(order)
-
-    def completed(self) -> Order:
-        order = self.accepted()
-        self._post(self.rita, order, "complete")
-        return self._after_work(order)
-
-    def cancelled(self) -> Order:
-        order = self.placed()
-        self._post(self.alice, order, "cancel")
-        return self._after_work(order)
-
-    def refunded(self) -> Order:
-        order = self.completed()
-        self._post(self.olga, order, "cancel")
-        return self._after_work(order)
-
-    def failed(self) -> Order:
-        return self.placed(payment_method=DECLINED)
-
-    def expired(self) -> Order:
-        order = self.placed()
-        publish_all()
-        self.runner.let_pass(timedelta(minutes=30, seconds=1))
-        timer_tasks.sweep()
-        order_tasks.sweep()
-        return self._after_work(order)
-
-    def _post(self, who: APIClient, order: Order, what: str) -> None:
-        response = who.post(f"/api/orders/{order.pk}/{what}", {}, format="json")
-        assert response.status_code in (200, 202), response.json()
-
-    def _after_work(self, order: Order) -> Order:
-        self.runner.run_to_end()
-        order.refresh_from_db()
-        return order
-
 
 @pytest.fixture
 def campus(transactional_db: None) -> Iterator[Campus]:
-    builders.laptop(stock=50)
-    people = builders.client("alice"), builders.client("rita", role="runner"), builders.client("olga", role="operator")
     with Runner() as runner:
-        yield Campus(runner, *people)
-
-
-FATES: dict[str, Callable[[Campus], Order]] = {
-    "CREATED": Campus.placed,
-    "ACCEPTED": Campus.accepted,
-    "COMPLETED": Campus.completed,
-    "CANCELLED": Campus.cancelled,
-    "FAILED": Campus.failed,
-}
+        yield Campus.opened(runner)
 
 
 # -- healthy --------------------------------------------------------------------------------------------------------
@@ -280,7 +189,7 @@ def unprotected() -> Iterator[None]:
     try:
         yield
     finally:
-        _empty_the_tables()
+        empty_tables()
         _alter(several, unique)
         _execute(guards)
 
@@ -318,28 +227,14 @@ def copied() -> Iterator[Callable[[], None]]:
 
     def put_back() -> None:
         with transaction.atomic():
-            _execute([f"DELETE FROM {table}" for table in _tables()])
-            _execute([f"INSERT INTO {table} SELECT * FROM {table}_copy" for table in _tables()])
+            _execute([f"DELETE FROM {table}" for table in tables()])
+            _execute([f"INSERT INTO {table} SELECT * FROM {table}_copy" for table in tables()])
 
-    _execute([f"CREATE TABLE {table}_copy AS SELECT * FROM {table}" for table in _tables()])
+    _execute([f"CREATE TABLE {table}_copy AS SELECT * FROM {table}" for table in tables()])
     try:
         yield put_back
     finally:
-        _execute([f"DROP TABLE {table}_copy" for table in _tables()])
-
-
-def _tables() -> list[str]:
-    return [model._meta.db_table for app in ("sagas", "orders", "payments", "timers") for model in _models(app)]
-
-
-def _empty_the_tables() -> None:
-    tables = _tables()
-    statements = connection.ops.sql_flush(no_style(), tables, allow_cascade=True)
-    connection.ops.execute_sql_flush(statements)
-
-
-def _models(app: str) -> list[type[models.Model]]:
-    return list(apps.get_app_config(app).get_models())
+        _execute([f"DROP TABLE {table}_copy" for table in tables()])
 
 
 def _fetch(query: str) -> list[tuple[str, ...]]:

@@ -1,0 +1,135 @@
+"""A campus: people, the API they use, and a runner that delivers their orders' messages. Orders of every fate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.db.models import F
+from rest_framework.response import Response
+from rest_framework.test import APIClient
+
+from campusg import verifying
+from orders import tasks as order_tasks
+from orders.models import Order
+from sagas import store
+from sagas.models import SagaEvent
+from sagas.testing import Runner
+from tests.orders import builders
+from timers import tasks as timer_tasks
+
+DECLINED = "pm_card_chargeDeclined"
+Found = set[tuple[str, str]]
+
+
+@dataclass
+class Campus:
+    """Every request carries a key of its own, so that it may be sent again."""
+
+    runner: Runner
+    alice: APIClient
+    rita: APIClient
+    olga: APIClient
+    key: int = 0
+
+    @classmethod
+    def opened(cls, runner: Runner) -> Campus:
+        builders.laptop(stock=50)
+        return cls(
+            runner,
+            builders.client("alice"),
+            builders.client("rita", role="runner"),
+            builders.client("olga", role="operator"),
+        )
+
+    # -- one thing people or the clock do -------------------------------------------------------------------------
+    def place(self, **more: Any) -> Order:
+        response = self._post(self.alice, "/api/orders", builders.laptops(1, **more))
+        return Order.objects.get(pk=response.json()["order_id"])
+
+    def accept(self, order: Order) -> Order:
+        return self._ask(self.rita, order, "accept")
+
+    def complete(self, order: Order) -> Order:
+        return self._ask(self.rita, order, "complete")
+
+    def cancel(self, order: Order) -> Order:
+        return self._ask(self.alice, order, "cancel")
+
+    def refund(self, order: Order) -> Order:
+        return self._ask(self.olga, order, "cancel")
+
+    def expire(self, order: Order) -> Order:
+        """Nobody came for 30 minutes."""
+        publish_all()
+        self.insist(lambda: self.runner.let_pass(timedelta(minutes=30, seconds=1)))
+        self.insist(timer_tasks.sweep)
+        self.insist(order_tasks.sweep)
+        return self.after_work(order)
+
+    # -- orders of every fate -------------------------------------------------------------------------------------
+    def placed(self, **more: Any) -> Order:
+        return self.after_work(self.place(**more))
+
+    def failed(self) -> Order:
+        return self.placed(payment_method=DECLINED)
+
+    def accepted(self) -> Order:
+        return self.accept(self.placed())
+
+    def completed(self) -> Order:
+        return self.complete(self.accepted())
+
+    def cancelled(self) -> Order:
+        return self.cancel(self.placed())
+
+    def refunded(self) -> Order:
+        return self.refund(self.completed())
+
+    def expired(self) -> Order:
+        return self.expire(self.placed())
+
+    # -- how it is done -------------------------------------------------------------------------------------------
+    def insist(self, act: Callable[[], Any]) -> Any:
+        """Do it until it is done; once, where nobody dies."""
+        return act()
+
+    def after_work(self, order: Order) -> Order:
+        self.insist(self.runner.run_to_end)
+        order.refresh_from_db()
+        return order
+
+    def _ask(self, who: APIClient, order: Order, what: str) -> Order:
+        self._post(who, f"/api/orders/{order.pk}/{what}", {})
+        return self.after_work(order)
+
+    def _post(self, who: APIClient, path: str, body: Any) -> Response:
+        self.key += 1
+        headers = {"Idempotency-Key": f"key-{self.key}"}
+        response: Response = self.insist(lambda: who.post(path, body, format="json", headers=headers))
+        assert response.status_code in (200, 202), response.json()
+        return response
+
+
+FATES: dict[str, Callable[[Campus], Order]] = {
+    "CREATED": Campus.placed,
+    "ACCEPTED": Campus.accepted,
+    "COMPLETED": Campus.completed,
+    "CANCELLED": Campus.cancelled,
+    "FAILED": Campus.failed,
+}
+
+
+def publish_all() -> None:
+    """What the relay does, where nobody listens."""
+    store.number_events(10_000)
+    SagaEvent.objects.exclude(type="").update(published_at=F("created_at"))
+
+
+def found() -> Found:
+    """Code and subject of every breach that `manage.py verify` would name."""
+    verdicts = verifying.verify(limit=100)
+    assert all(verdict.breaches == len(verdict.examples) for verdict in verdicts)
+    return {(verdict.invariant.code, breach.subject) for verdict in verdicts for breach in verdict.examples}
