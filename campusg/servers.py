@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import random
 import shutil
 import signal
 import socket
@@ -27,6 +28,8 @@ from typing import Self
 
 from campusg.guardian import Guardian
 
+PORTS = range(18_000, 32_000)
+PORTS_TRIED = 200
 START_TIMEOUT_SECONDS = 60
 STOP_TIMEOUT_SECONDS = 20
 #: Servers that refuse to run as root run as this user.
@@ -41,10 +44,16 @@ class Unavailable(Exception):
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port nobody has, below those that systems give to outgoing connections. Raises `Unavailable`.
+
+    Whoever dials out must not get it before its server listens on it, or while that is down for a moment.
+    """
+    for _ in range(PORTS_TRIED):
+        port = random.SystemRandom().choice(PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise Unavailable(f"no port is free between {PORTS.start} and {PORTS.stop}")
 
 
 class PrivateServer(ABC):

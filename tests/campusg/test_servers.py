@@ -13,12 +13,22 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 
-from campusg.servers import PrivatePostgres, PrivateServers, Unavailable, copy_of_wheel, find_postgres
+from campusg.servers import PrivatePostgres, PrivateServers, Unavailable, copy_of_wheel, find_postgres, free_port
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 #: Once is enough, and one lane has to be without servers.
 pytestmark = pytest.mark.embedded
+
+
+def test_a_free_port_is_none_that_outgoing_connections_get() -> None:
+    """Whoever dials out would take it while its server is down for a moment."""
+    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    ports = {free_port() for _ in range(50)}
+    assert len(ports) > 40
+    assert max(ports) < first
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", free_port()))
 
 
 def is_listening(port: int) -> bool:

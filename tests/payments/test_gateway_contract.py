@@ -101,6 +101,12 @@ def test_the_same_key_is_the_same_intent_and_says_that_it_is_a_replay(wish):
     assert (first.is_replayed, second.is_replayed) == (False, True)
 
 
+def test_a_request_that_was_not_valid_leaves_its_key_free(wish):
+    with pytest.raises(InvalidPayment):
+        wish.create(cents=0)
+    assert wish.create().amount_cents == 1299
+
+
 def test_a_key_that_comes_back_with_other_parameters_is_refused(wish):
     wish.create(cents=1299)
     with pytest.raises(GatewayMisuse):

@@ -148,15 +148,17 @@ def _perform(
     if not request.key:
         return _run(request, operation, arguments)[0], True
     stored = _stored_answer(request)
-    if stored.fingerprint != request.fingerprint:
+    if stored.fingerprint not in ("", request.fingerprint):
         message = "Keys for idempotent requests can only be used with the same parameters they were first used with."
         return _error_reply(ProviderError(400, "idempotency_error", message)), False
     if stored.status:
         return Reply(stored.status, stored.body, {"idempotent-replayed": "true"}), False
     reply, is_final = _run_with_saved_trouble(request, operation, arguments, trouble)
     if is_final:
-        stored.status, stored.body = reply.status, reply.body
-        stored.save(update_fields=["status", "body"])
+        stored.status, stored.body, stored.fingerprint = reply.status, reply.body, request.fingerprint
+    else:
+        stored.fingerprint = ""  # a request that was not executed leaves its key free
+    stored.save(update_fields=["status", "body", "fingerprint"])
     return reply, True
 
 
