@@ -24,7 +24,7 @@ ZOMBIE_SECONDS = 8.0
 SLOW_SECONDS, LATENCY_SECONDS = 3.0, 0.05
 LONGEST_OUTAGE_SECONDS = 2.0
 #: Seconds between two faults of a stream, from and to.
-PAUSES = {"workers": (2.0, 6.0), "servers": (5.0, 10.0), "others": (6.0, 10.0)}
+PAUSES = {"workers": (2.0, 6.0), "servers": (8.0, 14.0), "others": (6.0, 10.0)}
 #: Before the next fault of a stream so many sagas must have finished, or so long have passed.
 PROGRESS = 3
 PATIENCE_SECONDS = 30.0
