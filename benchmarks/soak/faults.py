@@ -169,7 +169,7 @@ FAULTS: Mapping[str, Strike] = {
 }
 #: How often each kind lies in its stream's deck. A deck is dealt to its end before it is shuffled anew.
 DECKS: Mapping[str, Mapping[str, int]] = {
-    "workers": {"worker killed": 3, "worker child killed": 7},
+    "workers": {"worker killed": 2, "worker child killed": 8},
     "servers": {
         "PostgreSQL crashed": 3, "broker crashed": 1, "broker purged": 1, "broker connections cut": 1,
         "broker stalled": 1, "Redis crashed": 1,

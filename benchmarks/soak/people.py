@@ -22,7 +22,7 @@ from tests.chaos.web import Answer, Web
 Life = Generator[float, None, Any]
 
 #: How often each plan is met among a hundred orders.
-PLANS = {"wait": 40, "cancel": 12, "expire": 6, "race": 5, "accept": 12, "complete": 17, "refund": 8}
+PLANS = {"wait": 50, "cancel": 12, "expire": 6, "race": 5, "accept": 8, "complete": 13, "refund": 6}
 #: The plain chain knows how to place and to cancel.
 PLAIN_PLANS = {"wait": 85, "cancel": 15}
 REPEATED_SHARE = 0.05
