@@ -56,6 +56,16 @@ def free_port() -> int:
     raise Unavailable(f"no port is free between {PORTS.start} and {PORTS.stop}")
 
 
+def children_of(pid: int) -> list[int]:
+    """The processes it started and that live, where the system tells."""
+    children = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError, IndexError):
+            if (entry / "stat").read_text().rsplit(")", 1)[1].split()[1] == str(pid):
+                children.append(int(entry.name))
+    return sorted(children)
+
+
 class PrivateServer(ABC):
     """One server process in a folder of its own. `start` after `kill` or `stop` finds the same port and data."""
 
@@ -135,8 +145,15 @@ class PrivateServer(ABC):
             self.kill()
 
     def kill(self) -> None:
-        """SIGKILL to the server and all its children, as a power cut would."""
+        """SIGKILL to the server and all its children, as a power cut would.
+
+        PostgreSQL's are in groups of their own, and as long as a busy one lives it does not start again.
+        """
         if self.process is not None:
+            self._signal(signal.SIGSTOP)  # so that it has no more of them
+            for child in children_of(self.process.pid):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(child, signal.SIGKILL)
             self._signal(signal.SIGKILL)
             self.process.wait()
             if self.guardian is not None:

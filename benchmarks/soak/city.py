@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.soak.provider import PrivateProvider
-from campusg.servers import PrivatePostgres, PrivateServer, PrivateServers, free_port
-from tests.chaos.fleet import COMMANDS, ROOT, Fleet, children_of
+from campusg.servers import PrivatePostgres, PrivateServer, PrivateServers, children_of, free_port
+from tests.chaos.fleet import COMMANDS, ROOT, Fleet
 from tests.chaos.proxy import Proxy
 from tests.chaos.web import Web
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.conf import settings
@@ -62,6 +65,31 @@ def test_a_server_starts_again_with_its_data_after_a_kill() -> None:
     finally:
         servers.stop()
     assert not servers.folder.exists()
+
+
+def test_a_killed_server_takes_its_busy_children_along() -> None:
+    """PostgreSQL does not start again as long as one of them lives."""
+    import psycopg2
+
+    servers = start("postgres")
+    try:
+        connection = psycopg2.connect(servers.urls["postgres"])
+        busy = threading.Thread(target=_count, args=(connection,))
+        busy.start()
+        time.sleep(0.5)
+        servers.running["postgres"].kill()
+        servers.running["postgres"].start()
+        psycopg2.connect(servers.urls["postgres"]).close()
+        busy.join()
+    finally:
+        servers.stop()
+
+
+def _count(connection: Any) -> None:
+    import psycopg2
+
+    with contextlib.suppress(psycopg2.OperationalError):
+        connection.cursor().execute("DO $$ BEGIN FOR i IN 1..1000000000 LOOP NULL; END LOOP; END $$")
 
 
 def test_servers_end_with_an_owner_that_is_killed() -> None:

@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Self
 
 from campusg.guardian import Guardian
+from campusg.servers import children_of
 
 ROOT = Path(__file__).resolve().parents[2]
 CELERY = [sys.executable, "-m", "celery", "-A", "campusg.celery"]
@@ -168,16 +169,6 @@ def kill_group(process: subprocess.Popen[bytes]) -> None:
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-
-
-def children_of(pid: int) -> list[int]:
-    children = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with suppress(OSError, IndexError):
-                if (entry / "stat").read_text().rsplit(")", 1)[1].split()[1] == str(pid):
-                    children.append(int(entry.name))
-    return sorted(children)
 
 
 def wait_for_children(process: subprocess.Popen[bytes], count: int, *, seconds: float = 40) -> None:
