@@ -311,9 +311,11 @@ def _check_undone(seen: Watched, step: Step, provider: Provider) -> None:
 
 
 def _timed_out(seen: Watched, name: str) -> bool:
-    """A best effort that was never answered, or that stood still, is let go as well."""
-    troubles = ("undo_timed_out", "redriven")
-    return sum(event.action in troubles and event.step == name for event in seen.events) >= 4
+    """A best effort whose last try was never answered, or that nobody got to for too long, is let go as well."""
+    mine = [event for event in seen.events if event.step == name]
+    last = options().undo_retry.attempts
+    is_spent = any(event.action == "undo_timed_out" and event.attempt >= last for event in mine)
+    return is_spent or sum(event.action == "redriven" for event in mine) >= options().max_drives
 
 
 # -- reading --------------------------------------------------------------------------------------------------------
