@@ -19,7 +19,7 @@ def connect(path: Path) -> None:
     """Touch `path` when a worker or beat has started, at a worker's heartbeats, and whenever beat could publish."""
     from celery import signals
 
-    is_running = False
+    is_ready = False
 
     def touch(**_: Any) -> None:
         path.touch()
@@ -28,25 +28,22 @@ def connect(path: Path) -> None:
         touch()
         signals.after_task_publish.connect(touch, weak=False)
 
-    def touch_from_now_on() -> None:
-        nonlocal is_running
-        is_running = True
-        touch()
-
     def touch_when_running(sender: Any, **_: Any) -> None:
         # A worker that is stopped between this signal and its loop fails: it is ready once the loop runs.
+        nonlocal is_ready
+        is_ready = True
         if sender.hub is None:
-            touch_from_now_on()
+            touch()
         else:
-            sender.hub.call_soon(touch_from_now_on)
+            sender.hub.call_soon(touch)
 
-    def touch_if_running(**_: Any) -> None:
-        # The first heartbeat says that the worker comes online, well before its loop runs.
-        if is_running:
+    def touch_if_ready(**_: Any) -> None:
+        # The first heartbeat says that the worker comes online, well before its loop runs; later ones are the loop's.
+        if is_ready:
             touch()
 
     signals.worker_ready.connect(touch_when_running, weak=False)
-    signals.heartbeat_sent.connect(touch_if_running, weak=False)
+    signals.heartbeat_sent.connect(touch_if_ready, weak=False)
     signals.beat_init.connect(touch_when_beat_publishes, weak=False)
 
 

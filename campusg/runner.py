@@ -138,7 +138,9 @@ def commands(host: str, port: int) -> dict[str, tuple[list[str], dict[str, str]]
     """The three commands with what each needs in its environment."""
     python = [sys.executable, "-m"]
     celery = [*python, "celery", "--quiet", "-A", "campusg.celery"]
-    worker = [*celery, "worker", "-P", "prefork", "-c", str(settings.CELERY_WORKER_CONCURRENCY)]
+    # A second CampusG on this machine may use the same broker, which wants every worker to have a name of its own.
+    worker = [*celery, "worker", "-n", f"up{os.getpid()}@%h"]
+    worker += ["-P", "prefork", "-c", str(settings.CELERY_WORKER_CONCURRENCY)]
     return {
         "web": (
             [*python, "uvicorn", "campusg.asgi:application", "--host", host, "--port", str(port), *UVICORN_OPTIONS],

@@ -33,12 +33,18 @@ def test_a_worker_that_is_online_is_not_yet_up(mark: Path) -> None:
     worker = mock.Mock(hub=mock.Mock(call_soon=soon.append))
     signals.heartbeat_sent.send(sender=None)
     signals.worker_ready.send(sender=worker)
-    signals.heartbeat_sent.send(sender=None)
     assert not mark.exists()
     for callback in soon:
         callback()
     assert mark.exists()
     mark.unlink()
+    signals.heartbeat_sent.send(sender=None)
+    assert mark.exists()
+
+
+def test_a_worker_whose_loop_was_begun_anew_is_up_at_its_next_heartbeat(mark: Path) -> None:
+    """A connection that breaks right then makes the loop forget what it was asked to do soon."""
+    signals.worker_ready.send(sender=mock.Mock())
     signals.heartbeat_sent.send(sender=None)
     assert mark.exists()
 
