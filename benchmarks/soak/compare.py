@@ -22,7 +22,7 @@ OUTCOMES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "lost: never finished": (LOST, ("lost (never finished)",)),
     "wrong end": (WRONG, ("wrong end (failed though nothing was wrong)",)),
     "with a step done twice": (TWICE, ("orders with a step executed twice", "authorized twice")),
-    "with a hold left on the card": (HOLDS, ("leaked holds (provider)",)),
+    "with a hold left on the card": (HOLDS, ("leaked holds (provider)", "holds of orders that never finish")),
     "with money left in escrow": (ESCROW, ("leaked escrow",)),
     "with food kept": (STOCK, ("leaked stock",)),
 }
