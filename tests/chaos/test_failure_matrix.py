@@ -158,7 +158,9 @@ def test_trouble_in_a_step(town: Town, row: str) -> None:
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_a_soft_time_limit_is_a_failed_try(town: Town, moment: str) -> None:
     """It is raised inside of the step, so the step says itself that it failed."""
-    with _time_limit_in_messages(soft=SOFT_LIMIT_SECONDS):
+    # No sweep publishes the step again, without the limit, while its message waits for a free worker.
+    patient = override_settings(SAGAS=settings.SAGAS | {"STALL": timedelta(seconds=20)})
+    with patient, _time_limit_in_messages(soft=SOFT_LIMIT_SECONDS):
         forward = {step: town.order(**{step: ("hang", moment)}) for step in STEPS_OF_EACH_KIND}
         back = {undo: town.order(**{undo: ("hang", moment)}) for undo in UNDOS_OF_EACH_KIND}
         town.wait_for(dict.fromkeys([*forward.values(), *back.values()], "CREATED"))
