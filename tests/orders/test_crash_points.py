@@ -6,7 +6,7 @@ crash there; people repeat what was not answered, the broker forgets or delivers
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -107,12 +107,6 @@ def judge(order: Order, act: Act) -> None:
         assert_nothing_left(order.pk)
     waits = ScheduledEvent.objects.live().filter(entity_id=str(order.pk)).count()
     assert waits == (act.status == "CREATED")
-
-
-@pytest.fixture(autouse=True)
-def _emptied(transactional_db: None) -> Iterator[None]:
-    yield
-    empty_tables()
 
 
 @pytest.mark.parametrize("name", ACTS)
