@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import sys
 
-from campusg import bootstrap
+from campusg.launch import bootstrap
 
 
 def main() -> None:

@@ -40,14 +40,15 @@ from django.conf import settings
 from django.core.management import call_command
 from django.db.models import Sum
 
-from payments import captures, ledger, payouts, reconcile, refunds, steps, webhooks
+from payments import ledger, reconcile, steps, webhooks
 from payments.errors import GatewayStateConflict, GatewayUnavailable, PayoutInProgress
+from payments.flows import capture, payout, refund
 from payments.gateways import SANDBOX_API_KEY, open_client, use_gateway
-from payments.gateways.sandbox.client import FakeStripe
-from payments.gateways.sandbox.tables import FaultKind, SandboxIntent, SandboxTransfer
-from payments.gateways.sandbox.wire import Request
 from payments.gateways.stripe_gateway import StripeGateway
 from payments.models import Payment, PaymentStatus
+from payments.sandbox.client import FakeStripe
+from payments.sandbox.tables import FaultKind, SandboxIntent, SandboxTransfer
+from payments.sandbox.wire import Request
 from sagas.errors import Refusal
 
 SECRET = "whsec_late_effects"
@@ -147,18 +148,18 @@ class Order:
         )
         if self.wants == "hold":
             return
-        if self._attempt(lambda: captures.capture(self.payment)) != "done":
+        if self._attempt(lambda: capture.capture(self.payment)) != "done":
             self._insist(self._revert)
             return
         self._after_capture()
 
     def _after_capture(self) -> None:
         if self.wants in ("payout", "refund"):
-            recipients = payouts.Recipients(restaurant="acct_diner", runner="acct_rosa", platform_fee_basis_points=700)
-            self._insist(lambda: payouts.release(self.order_id, recipients))
+            recipients = payout.Recipients(restaurant="acct_diner", runner="acct_rosa", platform_fee_basis_points=700)
+            self._insist(lambda: payout.release(self.order_id, recipients))
         if self.wants == "refund":
             part = self.source.randrange(1, self.total)
-            self._insist(lambda: refunds.refund(self.payment, amount_cents=part, key="part", reason="cold"))
+            self._insist(lambda: refund.refund(self.payment, amount_cents=part, key="part", reason="cold"))
         if self.wants == "undo_captured":
             self._insist(self._revert)
 

@@ -30,9 +30,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.scratch import private_city
-from campusg.servers import PrivateServers, free_port
-from tests.chaos.fleet import CELERY, Fleet, wait_for_children
-from tests.chaos.web import Web
+from tests.harness.fleet import CELERY, Fleet, wait_for_children
+from tests.harness.web import Web
+from tests.servers.private import PrivateServers, free_port
 
 KILL_LIMIT_SECONDS = 20.0
 BROKER_LIMIT_SECONDS = 60.0
@@ -138,8 +138,8 @@ def keep_busy(is_over: threading.Event) -> None:
 
 
 def order(method: str) -> str:
-    from orders import placing
-    from orders.placing import NewLine, NewOrder
+    from orders.use_cases import place as placing
+    from orders.use_cases.place import NewLine, NewOrder
 
     soup = NewLine(sku=None, name="Soup", price=Decimal("4.50"), quantity=1)
     placed = placing.place(placing.prepare(NewOrder(customer_id="c", lines=[soup], payment_method=method), owner="c"))
@@ -182,10 +182,10 @@ def last_event(saga_id: str) -> int:
 
 def remember(place: Place, hit: list[dict[str, Any]], seen: dict[int, int], role: str) -> None:
     """Those that were at work still: nothing was recorded between our look and the kill, and they were not done."""
-    from sagas import store
     from sagas.models import OPEN, SagaInstance
+    from sagas.storage import rows
 
-    at = store.now()
+    at = rows.now()
     for task in hit:
         saga = SagaInstance.objects.get(pk=task["args"][0])
         if saga.seq == seen[task["worker_pid"]] and saga.status in OPEN:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.scratch import private_city
-from tests.chaos.fleet import Fleet
+from tests.harness.fleet import Fleet
 
 BATCH = 1_000
 PATIENCE_SECONDS = 1_800
@@ -80,8 +80,8 @@ class Ids:
 def copy(original: Any, count: int) -> None:
     """Twins of the order and of everything that belongs to it, at the payment provider too."""
     from orders.models import Order
-    from payments.gateways.sandbox.tables import SandboxIntent
     from payments.models import EscrowTransaction, Payment
+    from payments.sandbox.tables import SandboxIntent
     from sagas.ids import uuid7
     from sagas.models import SagaInstance
 
@@ -166,7 +166,7 @@ def tell(options: argparse.Namespace, took: tuple[float, float], plan: str) -> i
     from django.db.models import Count
 
     from orders.models import Order
-    from payments.gateways.sandbox.tables import LIVE_STATUSES, SandboxIntent
+    from payments.sandbox.tables import LIVE_STATUSES, SandboxIntent
     from sagas.models import SagaEvent
     from timers.models import ScheduledEvent
 

@@ -119,8 +119,8 @@ def relay() -> None:
     """What goes on beside a live system: nothing waits to be published."""
     from django.db.models import F
 
-    from sagas import store
     from sagas.models import SagaEvent
+    from sagas.storage import rows as store
 
     store.number_events(1_000_000)
     SagaEvent.objects.exclude(type="").update(published_at=F("created_at"))

@@ -8,7 +8,7 @@ from typing import Any
 
 from celery import Celery, signals
 
-from campusg import heartbeat
+from campusg.launch import heartbeat
 from campusg.topology import DeclareTopology
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "campusg.settings")

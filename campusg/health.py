@@ -20,8 +20,8 @@ from django.views.decorators.http import require_safe
 from kombu import Connection
 from kombu.exceptions import OperationalError
 
-from sagas import outbox
 from sagas.conf import options
+from sagas.outbox import relay
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ def check_broker() -> None:
 def check_events() -> None:
     """Whether what is committed is also published, and soon."""
     try:
-        age = outbox.oldest_age()
+        age = relay.oldest_age()
     except DatabaseError as error:
         raise NotReady("the database does not answer") from error
     if age > options().backlog_patience:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import structlog
 from django.http import HttpRequest, HttpResponse
 
-from campusg import problems
+from sagas.rest import problems
 
 #: Everything from our own origin; inline styles because admin and API documentation need them.
 POLICY = (

@@ -12,8 +12,9 @@ from typing import Any
 
 import environ
 
-from campusg import logs, secret_key, topology
-from sagas.definition import Retry
+from campusg import logs, topology
+from campusg.launch import secret_key
+from sagas.definition.saga import Retry
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -183,19 +184,19 @@ REST_FRAMEWORK = {
         "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
-    "DEFAULT_PARSER_CLASSES": ["campusg.parsers.BoundedJSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["sagas.rest.parsers.BoundedJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PAGINATION_CLASS": "campusg.pagination.LinkHeaderPagination",
+    "DEFAULT_PAGINATION_CLASS": "sagas.rest.pagination.LinkHeaderPagination",
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
-    "DEFAULT_THROTTLE_CLASSES": ["campusg.throttling.Throttle"],
+    "DEFAULT_THROTTLE_CLASSES": ["sagas.rest.throttling.Throttle"],
     "DEFAULT_THROTTLE_RATES": {
         "read": env.str("CAMPUSG_RATE_READ", default="6000/min") or None,
         "write": env.str("CAMPUSG_RATE_WRITE", default="3000/min") or None,
         "anonymous": env.str("CAMPUSG_RATE_ANONYMOUS", default="300/min") or None,
     },
     "NUM_PROXIES": env.int("CAMPUSG_NUM_PROXIES", default=0),
-    "EXCEPTION_HANDLER": "campusg.problems.handler",
-    "DEFAULT_SCHEMA_CLASS": "campusg.openapi.ProblemAutoSchema",
+    "EXCEPTION_HANDLER": "sagas.rest.problems.handler",
+    "DEFAULT_SCHEMA_CLASS": "sagas.rest.openapi.ProblemAutoSchema",
     "COERCE_DECIMAL_TO_STRING": True,
     "STRICT_JSON": True,
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",

@@ -15,7 +15,7 @@ from typing import Any
 from celery import bootsteps
 from kombu import Connection, Exchange, Queue
 
-from campusg import dead_queues
+from campusg import queue_repair
 
 logger = logging.getLogger(__name__)
 
@@ -132,7 +132,7 @@ def declare(connection: Connection) -> list[str]:
 def replace_dead_queues(connection: Connection) -> list[str]:
     """Make queues anew that are there and never confirm; returns their names."""
     queues = all_queues(connection.as_uri(include_password=True))
-    return dead_queues.replace(connection, queues, is_hints=COMMAND_QUEUES.__contains__)
+    return queue_repair.replace(connection, queues, is_hints=COMMAND_QUEUES.__contains__)
 
 
 class DeclareTopology(bootsteps.StartStopStep):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
 from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import RedirectView
@@ -11,7 +9,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitVie
 
 from campusg import health
 
-APPS = ("orders", "payments", "timers", "sagas")
+API = ("orders.api.urls", "payments.api.urls", "timers.api.urls", "sagas.rest.urls")
 
 urlpatterns = [
     path("", RedirectView.as_view(url="/api/docs")),
@@ -20,10 +18,10 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
-    *(path("", include(f"{app}.api.urls")) for app in APPS if find_spec(f"{app}.api.urls")),
+    *(path("", include(urls)) for urls in API),
 ]
 
-handler400 = "campusg.problems.bad_request"
-handler403 = "campusg.problems.forbidden"
-handler404 = "campusg.problems.not_found"
-handler500 = "campusg.problems.server_error"
+handler400 = "sagas.rest.problems.bad_request"
+handler403 = "sagas.rest.problems.forbidden"
+handler404 = "sagas.rest.problems.not_found"
+handler500 = "sagas.rest.problems.server_error"

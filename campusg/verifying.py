@@ -11,8 +11,8 @@ from django.db import connection, transaction
 
 from orders import verify as of_orders
 from payments import verify as of_payments
-from sagas import verify as of_sagas
-from sagas.invariants import Breach, Invariant
+from sagas.verification import saga_invariants as of_sagas
+from sagas.verification.invariants import Breach, Invariant
 from timers import verify as of_timers
 
 #: Long enough for a large database; an everyday statement is stopped much sooner.

@@ -9,9 +9,10 @@ class OrdersConfig(AppConfig):
     verbose_name = "Orders"
 
     def ready(self) -> None:
-        from orders import acceptance, payment_guards, preview
-        from sagas import preview as saga_preview
+        from orders import payment_guards
+        from orders.use_cases import expire, preview
+        from sagas.engine import preview as saga_preview
 
-        acceptance.register_timer_handler()
+        expire.register_timer_handler()
         payment_guards.register()
         saga_preview.register("create_order", preview.explain)

@@ -6,7 +6,7 @@ import uuid
 
 from orders.errors import OrderKeepsItsMoney
 from orders.models import Order, OrderStatus
-from payments import guards
+from payments.flows import order_locks
 
 OVER = (OrderStatus.CANCELLED, OrderStatus.FAILED)
 #: Statuses in which a saga looks after the order's money, so that nobody else may move it.
@@ -14,8 +14,8 @@ LOOKED_AFTER = (OrderStatus.PENDING_PAYMENT, OrderStatus.CREATED, OrderStatus.AC
 
 
 def register() -> None:
-    guards.register(require_free)
-    guards.register_dead_orders(dead_among)
+    order_locks.register(require_free)
+    order_locks.register_dead_orders(dead_among)
 
 
 def require_free(order_id: uuid.UUID) -> None:

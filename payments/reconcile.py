@@ -14,8 +14,10 @@ from enum import StrEnum
 
 from django.utils import timezone
 
-from payments import captures, guards, ledger, protocol, refunds
+from payments import ledger
 from payments.errors import GatewayMisuse, PaymentError
+from payments.flows import authorize, capture, order_locks
+from payments.flows import refund as refunds
 from payments.gateways import current_gateway
 from payments.gateways.base import Intent, IntentStatus
 from payments.gateways.stripe_gateway import transfer_group
@@ -113,7 +115,7 @@ def _catch_up(payment: Payment, intent: Intent) -> None:
         if (intent.amount_cents, intent.currency) == (payment.amount_cents, payment.currency):
             Payment.objects.record_authorized(payment.pk, capture_before=intent.capture_before)
     elif payment.status == PaymentStatus.CAPTURING and intent.status == IntentStatus.SUCCEEDED:
-        captures.record_captured(payment, intent)
+        capture.record_captured(payment, intent)
     elif payment.status in HOLDING and intent.status == IntentStatus.CANCELED:
         Payment.objects.record_expired(payment.pk)
 
@@ -231,12 +233,12 @@ def _unfinished(until: datetime, *, heal: bool) -> Iterator[Finding]:
 
 def _finish(payment: Payment) -> Callable[[], object]:
     if payment.status == PaymentStatus.CAPTURING:
-        return lambda: captures.capture(payment, payment.capturing_cents)
+        return lambda: capture.capture(payment, payment.capturing_cents)
     return _voiding(payment)
 
 
 def _voiding(payment: Payment) -> Callable[[], object]:
-    return lambda: protocol.void(
+    return lambda: authorize.void(
         str(payment.pk), str(payment.order_id), reason=payment.reason, idempotency_key=payment.idempotency_key
     )
 
@@ -247,7 +249,7 @@ def _sending(refund: Refund, payment: Payment) -> Callable[[], object]:
 
 def _authorizations(until: datetime, seen: set[str], *, heal: bool) -> Iterator[Finding]:
     held = list(Payment.objects.filter(status=PaymentStatus.AUTHORIZED, updated_at__lte=until).order_by("pk"))
-    dead = guards.dead_orders([payment.order_id for payment in held])
+    dead = order_locks.dead_orders([payment.order_id for payment in held])
     for payment in held:
         if payment.order_id in dead:
             finding = _about(Drift.AUTHORIZATION_OF_DEAD_ORDER, payment, "The order is over, its hold is not.")

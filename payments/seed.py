@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from payments.gateways.sandbox.methods import METHODS
+from payments.sandbox.methods import METHODS
 from payments.services import SANDBOX_DEFAULT, store_payment_method
 
 

@@ -8,12 +8,15 @@ from dataclasses import dataclass
 
 from django.conf import settings
 
-from payments import captures, guards, protocol, refunds
 from payments.errors import CannotRelease, UnknownPayment, UnknownPaymentMethod
+from payments.flows import authorize as protocol
+from payments.flows import capture as captures
+from payments.flows import order_locks
+from payments.flows import refund as refunds
 from payments.gateways import is_sandbox
 from payments.gateways.base import within
-from payments.gateways.sandbox.methods import METHODS
 from payments.models import Payment, PaymentMethod, PaymentStatus, Refund
+from payments.sandbox.methods import METHODS
 
 SANDBOX_DEFAULT = "pm_card_visa"
 # Stripe's ids: the prefix of the object, then letters, digits and underscores (https://docs.stripe.com/api).
@@ -89,7 +92,7 @@ def payment(payment_id: uuid.UUID | str) -> Payment:
 def authorize(*, order_id: uuid.UUID, owner: str, amount_cents: int, currency: str, payment_method: str) -> Payment:
     """Authorize a payment for an order that no saga pays for. One order has one payment: its id follows from it."""
     payment_id = uuid.uuid5(order_id, "payment")
-    guards.require_free(order_id)
+    order_locks.require_free(order_id)
     terms = protocol.Terms(
         payment_id=str(payment_id),
         order_id=str(order_id),
@@ -105,7 +108,7 @@ def authorize(*, order_id: uuid.UUID, owner: str, amount_cents: int, currency: s
 
 def release(payment: Payment, *, reason: str) -> Payment:
     """Let go of an authorization. Raises CannotRelease once it was, or is being, captured."""
-    guards.require_free(payment.order_id)
+    order_locks.require_free(payment.order_id)
     Payment.objects.claim_release(payment.pk, reason=reason)
     payment.refresh_from_db()
     if payment.status not in (PaymentStatus.VOIDING, PaymentStatus.VOIDED):
@@ -117,7 +120,7 @@ def release(payment: Payment, *, reason: str) -> Payment:
 
 
 def capture(payment: Payment, *, amount_cents: int | None) -> Payment:
-    guards.require_free(payment.order_id)
+    order_locks.require_free(payment.order_id)
     with within(REQUEST_SECONDS):
         return captures.capture(payment, amount_cents)
 

@@ -1,10 +1,11 @@
-"""What a saga can ask of payments. Plain functions, wired by name; see `payments.protocol` for the remote ones."""
+"""What a saga can ask of payments: plain functions, wired by name. `payments.flows.authorize` has the remote ones."""
 
 from __future__ import annotations
 
 from typing import TypedDict
 
-from payments import captures, escrow, payouts, protocol, services
+from payments import services
+from payments.flows import authorize, capture, escrow, payout
 from payments.gateways.base import within
 
 
@@ -44,7 +45,7 @@ def authorize_payment(
     timeout: float,
 ) -> Authorization:
     """Hold the total on the customer's card. Remote: runs without a transaction and may be repeated at any point."""
-    terms = protocol.Terms(
+    terms = authorize.Terms(
         payment_id=payment_id,
         order_id=order_id,
         owner=owner,
@@ -54,13 +55,13 @@ def authorize_payment(
         idempotency_key=idempotency_key,
     )
     with within(timeout):
-        return {"intent_id": protocol.authorize(terms).intent_id}
+        return {"intent_id": authorize.authorize(terms).intent_id}
 
 
 def revert_payment(*, payment_id: str, order_id: str, reason: str, idempotency_key: str, timeout: float) -> None:
     """Release the authorization or refund what was captured, and return only when the provider confirmed it."""
     with within(timeout):
-        protocol.void(payment_id, order_id, reason=reason, idempotency_key=idempotency_key)
+        authorize.void(payment_id, order_id, reason=reason, idempotency_key=idempotency_key)
 
 
 def hold_escrow(
@@ -84,13 +85,13 @@ def cancel_escrow(*, order_id: str, reason: str) -> None:
 def capture_payment(*, payment_id: str, timeout: float) -> Capture:
     """Take the authorized amount. Remote; refuses with CannotCapture (also when the authorization has lapsed)."""
     with within(timeout):
-        return {"captured_cents": captures.capture(services.payment(payment_id)).captured_cents}
+        return {"captured_cents": capture.capture(services.payment(payment_id)).captured_cents}
 
 
 def release_escrow(*, order_id: str, restaurant: str, runner: str, timeout: float) -> None:
     """Pay restaurant, runner and platform out of what was captured. Remote; refuses with CannotReleaseEscrow."""
-    recipients = payouts.Recipients(
+    recipients = payout.Recipients(
         restaurant=restaurant, runner=runner, platform_fee_basis_points=services.platform_fee_basis_points()
     )
     with within(timeout):
-        payouts.release(order_id, recipients)
+        payout.release(order_id, recipients)

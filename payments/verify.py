@@ -22,7 +22,7 @@ from payments.models import (
     TransactionStatus,
     TransactionType,
 )
-from sagas.invariants import Breach, Invariant, differences
+from sagas.verification.invariants import Breach, Invariant, differences
 
 AUTHORIZED = (PaymentStatus.AUTHORIZED, PaymentStatus.CAPTURING)
 PAID = (PaymentStatus.CAPTURED, PaymentStatus.REFUNDED)

@@ -24,10 +24,13 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from sagas import conf, engine, history, holds
+from sagas import conf
+from sagas.engine import commands
 from sagas.errors import Problem
+from sagas.holds import holds
+from sagas.machine.state import Row
 from sagas.models import Action, SagaHold, SagaInstance, Status
-from sagas.state import Row
+from sagas.rest import representation
 
 if apps.is_installed("unfold"):
     from unfold.admin import ModelAdmin
@@ -93,19 +96,19 @@ class Verb:
 
 
 def _cancel(saga_id: uuid.UUID, reason: str, actor: str) -> Row:
-    return engine.cancel(saga_id, reason_code="other", reason=reason, actor=actor)
+    return commands.cancel(saga_id, reason_code="other", reason=reason, actor=actor)
 
 
 def _retry(saga_id: uuid.UUID, reason: str, actor: str) -> Row:
-    return engine.retry(saga_id, reason=reason, actor=actor)
+    return commands.retry(saga_id, reason=reason, actor=actor)
 
 
 def _skip(saga_id: uuid.UUID, reason: str, actor: str) -> Row:
-    return engine.skip(saga_id, reason=reason, actor=actor)
+    return commands.skip(saga_id, reason=reason, actor=actor)
 
 
 def _close(saga_id: uuid.UUID, reason: str, actor: str) -> Row:
-    return engine.close(saga_id, reason=reason, actor=actor)
+    return commands.close(saga_id, reason=reason, actor=actor)
 
 
 CANCEL = Verb(
@@ -185,12 +188,12 @@ class SagaInstanceAdmin(ModelAdmin):  # type: ignore[misc]
     def status_label(self, saga: SagaInstance) -> SafeString:
         tone = TONES.get(Status(saga.status), "done")
         label = format_html('<span class="saga-status saga-{}">{}</span>', tone, saga.get_status_display())
-        waits = history.waiting_reason(saga)
+        waits = representation.waiting_reason(saga)
         return format_html('{} <span class="saga-status saga-back">{}</span>', label, waits) if waits else label
 
     @admin.display(description="current step")
     def step(self, saga: SagaInstance) -> str:
-        return history.current_step(saga) or "–"
+        return representation.current_step(saga) or "–"
 
     @admin.display(description="reason")
     def why(self, saga: SagaInstance) -> str:
@@ -204,7 +207,7 @@ class SagaInstanceAdmin(ModelAdmin):  # type: ignore[misc]
     def next_look(self, saga: SagaInstance) -> str:
         if saga.held_since is not None:
             return f"when {saga.held_by} is released; held since {saga.held_since:%d %b %H:%M:%S} UTC"
-        if due_at := history.next_auto_retry_at(saga):
+        if due_at := representation.next_auto_retry_at(saga):
             return f"retried by itself at {due_at:%d %b %H:%M:%S} UTC"
         return f"{saga.wake_at:%d %b %H:%M:%S} UTC" if saga.wake_at else "–"
 
@@ -216,7 +219,7 @@ class SagaInstanceAdmin(ModelAdmin):  # type: ignore[misc]
 
     @admin.display(description="history")
     def timeline(self, saga: SagaInstance) -> SafeString:
-        events = history.events_of(saga.pk, include_internal=True)
+        events = representation.events_of(saga.pk, include_internal=True)
         return SafeString(render_to_string("sagas/admin/timeline.html", {"lines": _lines(saga, events)}))
 
     @admin.display(description="input")

@@ -12,7 +12,8 @@ class SagasConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from sagas import checks, tasks
+        from sagas import tasks
+        from sagas.definition import checks
 
         autodiscover_modules("sagas")
         tasks.register_step_tasks()

@@ -10,7 +10,7 @@ from typing import Any
 from django.conf import settings
 from django.core.signals import setting_changed
 
-from sagas.definition import Retry
+from sagas.definition.saga import Retry
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,7 @@ class Action(models.TextChoices):
 
 
 class SagaInstance(models.Model):
-    """One saga. Written by `sagas.store` only; everything else reads.
+    """One saga. Written by `sagas.storage.rows` only; everything else reads.
 
     `position` is the step to do next (going forward) or to undo next (going back), counted from 0. `epoch` fences:
     every change of direction and every retry raises it, and messages of an older epoch do nothing. `attempt`
@@ -186,7 +186,7 @@ class SagaEvent(models.Model):
 
 
 class SagaHold(models.Model):
-    """One time a dependency was on hold: from when to when, by whom and why. Written by `sagas.holds` only.
+    """One time a dependency was on hold: from when to when, by whom and why. Written by `sagas.holds.holds` only.
 
     `probe_saga_id` is the one saga that may pass, to try whether the dependency works again; only an automatic hold
     has one. `ramped_at` is the moment up to which released sagas have been let go, `per_second` of them each second.
@@ -244,7 +244,10 @@ class SagaDependency(models.Model):
 
 
 class SagaDefinition(models.Model):
-    """A definition as it was when first seen, in what sagas under way rely on. Written by `sagas.deploys` only."""
+    """A definition as it was when first seen, in what sagas under way rely on.
+
+    Written by `sagas.engine.versions` only.
+    """
 
     name = models.CharField(max_length=100)
     version = models.PositiveSmallIntegerField()

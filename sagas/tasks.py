@@ -13,11 +13,14 @@ from celery import Task, current_app, shared_task
 from celery.exceptions import Ignore
 from django.db import close_old_connections
 
-from sagas import deploys, execution, hints, outbox, recovery, registry
-from sagas.definition import Saga, task_name
-from sagas.execution import Stale, StepFailed
-from sagas.hints import Hint
-from sagas.state import Row
+from sagas.definition import registry
+from sagas.definition.saga import Saga, task_name
+from sagas.engine import dispatch, execution, versions
+from sagas.engine import sweep as recovery
+from sagas.engine.dispatch import Hint
+from sagas.engine.execution import Stale, StepFailed
+from sagas.machine.state import Row
+from sagas.outbox import relay as outbox
 
 #: Options of every task that drives a saga: acknowledged late, never stored, expected failures logged in one line.
 TASK_OPTIONS: dict[str, Any] = {
@@ -59,7 +62,7 @@ def _drop_done(task: Task[Any, Any], row: Row) -> None:
         chain.pop()
 
 
-@shared_task(name=hints.COMPENSATE_TASK, **TASK_OPTIONS)
+@shared_task(name=dispatch.COMPENSATE_TASK, **TASK_OPTIONS)
 def compensate(self: Task[Any, Any], saga_id: str, epoch: int) -> None:
     """What `link_error` calls. It does not compensate because it was called: it decides from recorded facts.
 
@@ -70,20 +73,20 @@ def compensate(self: Task[Any, Any], saga_id: str, epoch: int) -> None:
     if row is None:
         return
     saga = registry.get(row.name, row.version)
-    calls, name = _calls_of(saga), hints.next_task(row, saga)
+    calls, name = _calls_of(saga), dispatch.next_task(row, saga)
 
     def may_run_here(name: str) -> bool:
         return consumes(name) and name not in calls
 
     if name is None or not may_run_here(name):
-        hints.drive(row)
+        dispatch.drive(row)
         return
     try:
         row = execution.follow(Hint(row.id, row.position, row.epoch), may_run=may_run_here)
     except Stale:
         return
     if row.is_open and not row.is_waiting:
-        hints.drive(row)
+        dispatch.drive(row)
 
 
 def _calls_of(saga: Saga) -> set[str]:
@@ -95,7 +98,7 @@ def _calls_of(saga: Saga) -> set[str]:
 @shared_task(name="sagas.sweep", ignore_result=True)
 def sweep() -> None:
     close_old_connections()
-    deploys.record_once()
+    versions.record_once()
     recovery.sweep()
 
 

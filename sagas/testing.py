@@ -18,11 +18,13 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
-from sagas import clock, execution, holds, recovery, store
-from sagas import hints as messages
-from sagas.execution import Stale, StepFailed
-from sagas.hints import Hint
+from sagas.engine import dispatch as messages
+from sagas.engine import execution, sweep
+from sagas.engine.dispatch import Hint
+from sagas.engine.execution import Stale, StepFailed
+from sagas.holds import holds
 from sagas.models import OPEN, SagaEvent, SagaHold, SagaInstance
+from sagas.storage import clock, rows
 
 Chain = list[tuple[str, Hint]]
 #: More deliveries than any right saga needs; reaching it means that a saga runs in circles.
@@ -97,13 +99,13 @@ class Runner:
         wake_at = waiting.order_by("wake_at").values_list("wake_at", flat=True).first()
         if wake_at is None:
             return False
-        self.let_pass(max(wake_at - store.now(), timedelta(0)) + timedelta(milliseconds=5))
+        self.let_pass(max(wake_at - rows.now(), timedelta(0)) + timedelta(milliseconds=5))
         return True
 
     def let_pass(self, duration: timedelta) -> None:
         """Move the clock and sweep."""
         clock.advance(duration)
-        recovery.sweep()
+        sweep.sweep()
 
     # -- delivery -----------------------------------------------------------------------------------------------
     def _deliver_link(self, chain: Chain) -> None:
@@ -122,7 +124,7 @@ class Runner:
             self.chains.append(chain)
 
     def _compensate(self, saga_id: uuid.UUID, epoch: int) -> None:
-        row = recovery.decide(saga_id, epoch)
+        row = sweep.decide(saga_id, epoch)
         if row is not None:
             messages.drive(row)
 

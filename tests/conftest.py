@@ -13,7 +13,7 @@ from django.core.cache import cache
 from pytest_django.plugin import DjangoDbBlocker
 
 from payments.testing import let_tests_empty_the_ledger
-from sagas import holds
+from sagas.holds import holds
 
 #: Marks of tests that need something not every lane has.
 NEEDS = ("embedded", "postgres", "rabbitmq", "redis", "chaos")

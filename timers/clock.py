@@ -7,7 +7,7 @@ from datetime import timedelta
 from django.db.models import Expression
 from django.db.models.functions import Now
 
-from sagas import clock
+from sagas.storage import clock
 
 
 def database_now(plus: timedelta = timedelta(0)) -> Expression:

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from django.db.models import Count, F, Q
 
-from sagas.invariants import Breach, Invariant
+from sagas.verification.invariants import Breach, Invariant
 from timers.clock import database_now
 from timers.models import LIVE, EventStatus, ScheduledEvent
 

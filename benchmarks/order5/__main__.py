@@ -23,7 +23,7 @@ from typing import Any
 import psycopg2
 
 from benchmarks.order5 import work
-from campusg.servers import PrivatePostgres, PrivateServers
+from tests.servers.private import PrivatePostgres, PrivateServers
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKER_FLAGS = ["worker", "-P", "prefork", "-c", "2", "--without-gossip", "--without-mingle", "-l", "ERROR"]

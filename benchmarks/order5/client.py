@@ -27,11 +27,11 @@ def _engine() -> Callable[[str, bool], None]:
     from django.db import transaction
 
     from benchmarks.order5.sagas import Order5, order5
-    from sagas import engine
+    from sagas.engine import commands
 
     def start(order_id: str, is_refused: bool) -> None:
         with transaction.atomic():
-            engine.start(order5, input=Order5(order_id, is_refused), key=order_id, subject=order_id)
+            commands.start(order5, input=Order5(order_id, is_refused), key=order_id, subject=order_id)
 
     return start
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import benchmarks.soak
-from benchmarks.soak.city import city
+from benchmarks.soak.cluster import city
 
 ORDERS_PER_SECOND = 12.0
 #: However few the orders are, they come over at least so long: a deploy and a few crashes must fit in.

@@ -7,8 +7,8 @@ import time
 from dataclasses import dataclass
 
 from benchmarks.soak.apps import SECOND_RELEASE
-from benchmarks.soak.city import City
-from tests.chaos.fleet import Fleet
+from benchmarks.soak.cluster import City
+from tests.harness.fleet import Fleet
 
 #: A web first and a worker last is the hard order: new sagas meet workers that do not know them yet.
 ROLES = ("web", "beat", "worker")

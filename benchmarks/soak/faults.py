@@ -15,8 +15,8 @@ from typing import Any
 
 from kombu import Connection
 
-from benchmarks.soak.city import PLAIN_QUEUE, City
-from benchmarks.soak.misbehaviour import Misbehaviour
+from benchmarks.soak.cluster import PLAIN_QUEUE, City
+from benchmarks.soak.provider_faults import Misbehaviour
 from campusg.topology import COMMAND_QUEUES
 
 STALL_SECONDS = 4.0

@@ -6,8 +6,8 @@ import socket
 import sys
 from pathlib import Path
 
-from campusg.servers import PrivateServer
-from tests.chaos.fleet import ROOT
+from tests.harness.fleet import ROOT
+from tests.servers.private import PrivateServer
 
 
 class PrivateProvider(PrivateServer):

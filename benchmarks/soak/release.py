@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 
-from orders import placing
 from orders.models import Order
-from sagas import registry, tasks
-from sagas.definition import Saga
+from orders.use_cases import place
+from sagas import tasks
+from sagas.definition import registry
+from sagas.definition.saga import Saga
 
 NOTE = "Packed without plastic"
 
@@ -30,7 +31,7 @@ def roll_out() -> None:
     second = second_version(registry.get("create_order", 1))
     registry.register(second)
     tasks.register_step_tasks()
-    placing.create_order = second
+    place.create_order = second
 
 
 def second_version(first: Saga) -> Saga:

@@ -14,22 +14,22 @@ from typing import Any
 from django.db import DatabaseError, InterfaceError, connections
 from django.db.models import Q
 
-from benchmarks.soak import deploy, fates, misbehaviour
-from benchmarks.soak.board import Board
-from benchmarks.soak.city import City
-from benchmarks.soak.crowd import Crowd, Pace
+from benchmarks.soak import deploy, outcomes, provider_faults
+from benchmarks.soak.clients import PLAIN_PLANS, PLANS, Town, errands
+from benchmarks.soak.cluster import City
 from benchmarks.soak.deploy import Deploy
 from benchmarks.soak.faults import Storm
-from benchmarks.soak.people import PLAIN_PLANS, PLANS, Town, errands
+from benchmarks.soak.load import Crowd, Pace
+from benchmarks.soak.monitor import Board
 from benchmarks.soak.quotas import Quota, quotas
 from benchmarks.soak.report import Report
 from benchmarks.soak.subscriber import Subscriber
 from campusg import accounts
 from campusg.roles import Role
 from sagas.models import OPEN, SagaEvent, SagaInstance
-from tests.chaos import customers, oracle
-from tests.chaos.snapshot import Breach, Snapshot
-from tests.chaos.web import Web
+from tests.harness import customers, oracle
+from tests.harness.snapshot import Breach, Snapshot
+from tests.harness.web import Web
 from timers.clock import database_now
 
 PROGRESS_SECONDS = 15.0
@@ -124,7 +124,7 @@ class Run:
 
     def _quotas(self) -> list[Quota]:
         return quotas(
-            self.storm.faults, late_effects=misbehaviour.late_effects(), deployed=self.rollout.is_done,
+            self.storm.faults, late_effects=provider_faults.late_effects(), deployed=self.rollout.is_done,
             orders=self.orders,
         )  # fmt: skip
 
@@ -180,7 +180,7 @@ class Run:
 
     def _report(self, *, ordered: float, quiet: float, waiting: list[Breach]) -> Report:
         connections.close_all()
-        seen = oracle.snapshot(provider=misbehaviour.DATABASE)
+        seen = oracle.snapshot(provider=provider_faults.DATABASE)
         report = Report(quotas=self._quotas())
         self._add_figures(report, seen, ordered=ordered, quiet=quiet)
         if self.city.is_plain:
@@ -199,7 +199,7 @@ class Run:
             *oracle.judge(seen),
             *oracle.events_arrived(seen, subscriber.received),
             *subscriber.incomplete,
-            *fates.wrong_fates(self.errands, seen),
+            *outcomes.wrong_fates(self.errands, seen),
             *(Breach("a client failed", type(error).__name__, str(error)) for error in self.crowd.failures),
         ]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from datetime import timedelta
 
-from tests.chaos.settings import *  # noqa: F403 - a settings module is the one place where this is how it is done
-from tests.chaos.settings import DATABASES as PRODUCT_DATABASES
-from tests.chaos.settings import INSTALLED_APPS as CHAOS_APPS
-from tests.chaos.settings import SAGAS as CHAOS_OPTIONS
+from tests.harness.settings import *  # noqa: F403 - a settings module is the one place where this is how it is done
+from tests.harness.settings import DATABASES as PRODUCT_DATABASES
+from tests.harness.settings import INSTALLED_APPS as CHAOS_APPS
+from tests.harness.settings import SAGAS as CHAOS_OPTIONS
 
 #: Before the chaos app, so that it shortens the calls of the new release too.
 INSTALLED_APPS = [*CHAOS_APPS[:-1], "benchmarks.soak.apps.Soak", CHAOS_APPS[-1]]

@@ -12,8 +12,8 @@ from kombu import Connection, Consumer, Message
 from kombu.exceptions import OperationalError
 
 from campusg.topology import EVENT_TOPICS
-from tests.chaos import sink
-from tests.chaos.oracle import Breach, Received
+from tests.harness import sink
+from tests.harness.oracle import Breach, Received
 
 PREFETCH = 500
 #: The product's own event queues are emptied this often: nobody else reads them here.

@@ -12,13 +12,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from orders import accepting
 from orders.api.callers import user_of
 from orders.api.responses import OrderResponse, OrderStarted
 from orders.api.views import KEY_HEADER, find_order, keyed, render, started_body
 from orders.idempotency import Answer, earlier_answer, once
 from orders.models import Order
 from orders.roles import RUNNER, decides_for_all, offered_orders, roles_of, sees_all_orders
+from orders.use_cases import accept
 
 
 class AvailableOrders(ListAPIView[Order]):
@@ -48,7 +48,7 @@ class AcceptOrder(APIView):
             raise PermissionDenied("Only runners accept orders.")
 
         def work() -> Answer:
-            started = accepting.accept(order, runner=user.get_username())
+            started = accept.accept(order, runner=user.get_username())
             return Answer(200, started_body(order, started), f"/api/sagas/{started.saga_id}")
 
         return _once(request, work)
@@ -65,7 +65,7 @@ class CompleteOrder(APIView):
             raise PermissionDenied("Only the runner who carries an order completes it.")
 
         def work() -> Answer:
-            started = accepting.complete(order)
+            started = accept.complete(order)
             return Answer(200, started_body(order, started), f"/api/sagas/{started.saga_id}")
 
         return _once(request, work)

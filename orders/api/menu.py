@@ -20,8 +20,8 @@ from orders import menu
 from orders.api.callers import user_of
 from orders.api.fields import PriceField, QuantityField, StrictSerializer, TextField
 from orders.models import MenuItem
-from orders.placing import MAX_TOTAL
 from orders.roles import RESTAURANT, keeps_all_menus, may_keep_menu_of, restaurants_of, roles_of
+from orders.use_cases.place import MAX_TOTAL
 
 MAX_STOCK = 1_000_000
 RESTAURANT_FILTER = OpenApiParameter("restaurant", str, description="Only this restaurant's items.")

@@ -12,8 +12,8 @@ from typing import Any
 from rest_framework import serializers
 
 from orders.api.fields import CustomerIdField, PriceField, QuantityField, StrictSerializer, TextField, require_storable
-from orders.placing import NewLine, NewOrder
 from orders.reasons import CancelReason
+from orders.use_cases.place import NewLine, NewOrder
 
 MAX_LINES = 50
 MAX_QUANTITY = 99

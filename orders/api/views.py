@@ -16,8 +16,6 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from orders import cancelling, placing, preview
-from orders.accepting import Started
 from orders.api.callers import user_of
 from orders.api.preferences import idempotency_key, if_match, wait_seconds
 from orders.api.requests import CancelRequest, OrderByCustomer, OrderByUser, read_order
@@ -35,9 +33,11 @@ from orders.models import Order, OrderQuerySet
 from orders.reasons import explanation
 from orders.roles import acting_as, decides_for_all, may_act_for_customers, may_cancel, sees_all_orders, visible_orders
 from orders.services import REFUNDABLE
-from orders.waiting import problem_of, wait_for_end
-from sagas import history
+from orders.use_cases import cancel, place, preview
+from orders.use_cases.accept import Started
+from orders.use_cases.wait import problem_of, wait_for_end
 from sagas.models import SagaInstance, Status
+from sagas.rest import representation
 
 ORDER_BODIES = PolymorphicProxySerializer(
     component_name="NewOrder", serializers=[OrderByCustomer, OrderByUser], resource_type_field_name=None
@@ -80,11 +80,11 @@ class Orders(ListAPIView[Order]):
 def _place(request: Request, keyed_request: KeyedRequest) -> Answer:
     new_order = read_order(request.data)
     owner = new_order.customer_id if may_act_for_customers(user_of(request)) else request.user.get_username()
-    prepared = placing.prepare(new_order, owner=owner)
-    return once(keyed_request, lambda: _started(placing.place(prepared)))
+    prepared = place.prepare(new_order, owner=owner)
+    return once(keyed_request, lambda: _started(place.place(prepared)))
 
 
-def _started(placed: placing.Placed) -> Answer:
+def _started(placed: place.Placed) -> Answer:
     body = {
         "success": True,
         "saga_id": str(placed.saga_id),
@@ -155,7 +155,7 @@ class OrderSaga(APIView):
     @extend_schema(responses=OrderSagaResponse, operation_id="read_order_saga")
     def get(self, request: Request, order_id: str) -> Response:
         saga = SagaInstance.objects.get(pk=find_order(request, order_id).saga_id)
-        return Response(history.order_view(saga, history.events_of(saga.pk)))
+        return Response(representation.order_view(saga, representation.events_of(saga.pk)))
 
 
 class CancelOrder(APIView):
@@ -188,7 +188,7 @@ def _cancel(request: Request, keyed_request: KeyedRequest, order: Order) -> Answ
     wish.is_valid(raise_exception=True)
     reason: dict[str, str] = dict(wish.validated_data)
     is_refund = order.status in REFUNDABLE and decides_for_all(user)
-    way = cancelling.refund if is_refund else cancelling.cancel
+    way = cancel.refund if is_refund else cancel.cancel
 
     tag = if_match(request)
 

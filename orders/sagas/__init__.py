@@ -4,7 +4,7 @@ from orders.sagas.accept_order import accept_order
 from orders.sagas.complete_order import complete_order
 from orders.sagas.create_order import create_order
 from orders.sagas.refund_order import refund_order
-from sagas import registry
+from sagas.definition import registry
 
 __all__ = ["accept_order", "complete_order", "create_order", "refund_order"]
 

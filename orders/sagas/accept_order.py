@@ -6,10 +6,10 @@ from django.conf import settings
 
 from orders import services
 from orders import steps as orders
-from orders.requests import AcceptanceRequest
 from orders.sagas.create_order import GATEWAY
+from orders.sagas.inputs import AcceptanceRequest
 from payments import steps as payments
-from sagas.definition import Saga
+from sagas.definition.saga import Saga
 from timers import steps as timers
 
 EVENTS: dict[str, tuple[str, str | None]] = {

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from orders import services
 from orders import steps as orders
-from orders.requests import CompletionRequest
 from orders.sagas.create_order import GATEWAY
+from orders.sagas.inputs import CompletionRequest
 from payments import steps as payments
-from sagas.definition import Saga
+from sagas.definition.saga import Saga
 
 EVENTS: dict[str, tuple[str, str | None]] = {
     "complete_order": ("order.completed", "order.completion_failed"),

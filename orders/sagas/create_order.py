@@ -6,9 +6,9 @@ from django.conf import settings
 
 from orders import services
 from orders import steps as orders
-from orders.requests import OrderRequest
+from orders.sagas.inputs import OrderRequest
 from payments import steps as payments
-from sagas.definition import Retry, Saga, best_effort
+from sagas.definition.saga import Retry, Saga, best_effort
 from timers import steps as timers
 
 GATEWAY = Retry(retries=settings.STEP_RETRIES, first=settings.STEP_RETRY_DELAY)

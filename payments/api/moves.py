@@ -16,7 +16,7 @@ from rest_framework.response import Response
 from rest_framework.serializers import Serializer
 from rest_framework.views import APIView
 
-from payments import escrow, guards, payouts, services
+from payments import services
 from payments.api.serializers import (
     AuthorizeRequest,
     CancelEscrowRequest,
@@ -30,6 +30,7 @@ from payments.api.serializers import (
     ReleaseRequest,
 )
 from payments.errors import KeyRequired
+from payments.flows import escrow, order_locks, payout
 from payments.gateways.base import within
 
 MOVE_MONEY = "payments.move_money"
@@ -108,7 +109,7 @@ class HoldEscrow(Move):
     def post(self, request: Request) -> Response:
         wish = read(HoldRequest, request)
         payment = services.payment(wish["payment_id"])
-        guards.require_free(payment.order_id)
+        order_locks.require_free(payment.order_id)
         held = escrow.hold_payment(payment, food_cents=wish["food_fee"], delivery_fee_cents=wish.get("delivery_fee", 0))
         return Response(EscrowResponse(held).data, status=201, headers={"Location": f"/api/escrow/{held.pk}"})
 
@@ -119,14 +120,14 @@ class ReleaseEscrow(Move):
     @extend_schema(request=ReleaseEscrowRequest, responses=EscrowResponse, operation_id="release_escrow")
     def post(self, request: Request) -> Response:
         wish = read(ReleaseEscrowRequest, request)
-        guards.require_free(wish["order_id"])
-        recipients = payouts.Recipients(
+        order_locks.require_free(wish["order_id"])
+        recipients = payout.Recipients(
             restaurant=wish["restaurant"],
             runner=wish["runner"],
             platform_fee_basis_points=services.platform_fee_basis_points(),
         )
         with within(services.REQUEST_SECONDS):
-            released = payouts.release(str(wish["order_id"]), recipients)
+            released = payout.release(str(wish["order_id"]), recipients)
         return Response(EscrowResponse(released).data)
 
 
@@ -137,7 +138,7 @@ class CancelEscrow(Move):
     def post(self, request: Request) -> Response:
         wish = read(CancelEscrowRequest, request)
         order_id: uuid.UUID = wish["order_id"]
-        guards.require_free(order_id)
+        order_locks.require_free(order_id)
         return Response(EscrowResponse(escrow.cancel(order_id, reason=wish["reason"])).data)
 
 

@@ -54,7 +54,7 @@ def open_client(api_key: str, api_base: str = "", *, http_client: HTTPClient | N
     import stripe
 
     from payments.gateways.http import BoundedHTTPClient
-    from payments.gateways.sandbox.client import FakeStripe
+    from payments.sandbox.client import FakeStripe
 
     stripe.enable_telemetry = False
     # The SDK reports every request at INFO; ours are in the history of the saga.

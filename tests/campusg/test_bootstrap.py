@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from campusg import bootstrap
-from campusg.bootstrap import CannotInstall, Environment
+from campusg.launch import bootstrap
+from campusg.launch.bootstrap import CannotInstall, Environment
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -127,7 +127,7 @@ def test_an_old_python_is_told_what_to_do(monkeypatch, tmp_path: Path) -> None:
 
 
 def test_it_imports_nothing_but_the_standard_library() -> None:
-    code = "import sys; sys.path.insert(0, sys.argv[1]); import campusg.bootstrap; print(*sys.modules)"
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import campusg.launch.bootstrap; print(*sys.modules)"
     command = [sys.executable, "-I", "-S", "-c", code, str(ROOT)]
     loaded = subprocess.run(command, capture_output=True, text=True, check=True, env=dict(os.environ)).stdout.split()
     assert {name.split(".")[0] for name in loaded} - {"campusg", "__main__"} <= set(sys.stdlib_module_names)

@@ -13,14 +13,16 @@ from pathlib import Path
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from campusg import checks, heartbeat, lanes, secret_key
+from campusg import checks
+from campusg.launch import heartbeat, secret_key
+from tests import environments
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DOCUMENT = (ROOT / "docs" / "reference" / "configuration.md").read_text()
 #: Read before or beside the settings.
 READ_ELSEWHERE = {"CAMPUSG_BOOTSTRAP", "CAMPUSG_ENV_FILE", "CAMPUSG_TEST_CHAOS", "CI"} | {
     heartbeat.VARIABLE,
-    *lanes.TEST_URLS.values(),
+    *environments.TEST_URLS.values(),
 }
 
 

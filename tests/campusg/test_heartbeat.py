@@ -9,7 +9,7 @@ from unittest import mock
 import pytest
 from celery import signals
 
-from campusg import heartbeat
+from campusg.launch import heartbeat
 
 pytestmark = pytest.mark.embedded
 

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 from django.conf import settings
 
-from campusg.servers import PrivatePostgres, PrivateServers, Unavailable, copy_of_wheel, find_postgres, free_port
+from tests.servers import private
+from tests.servers.private import PrivatePostgres, PrivateServers, Unavailable, copy_of_wheel, find_postgres, free_port
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -94,7 +95,7 @@ def _count(connection: Any) -> None:
 
 def test_servers_end_with_an_owner_that_is_killed() -> None:
     script = (
-        "import time\nfrom campusg.servers import PrivateServers\n"
+        "import time\nfrom tests.servers.private import PrivateServers\n"
         "with PrivateServers(['redis']) as servers:\n"
         "    print(servers.running['redis'].port, servers.folder, flush=True) if servers.running else print()\n"
         "    time.sleep(60)\n"
@@ -117,7 +118,7 @@ def test_what_cannot_be_had_is_told_with_its_reason(monkeypatch) -> None:
     def refuse(*_: object) -> None:
         raise Unavailable("redis-server is not installed")
 
-    monkeypatch.setitem(__import__("campusg.servers").servers.KINDS, "redis", refuse)
+    monkeypatch.setitem(private.KINDS, "redis", refuse)
     with PrivateServers(["redis"]) as servers:
         assert servers.urls == {}
         assert servers.missing == {"redis": "redis-server is not installed"}

@@ -26,10 +26,13 @@ from campusg import verifying
 from orders.models import IdempotencyKey, MenuItem, Order, StockReservation
 from orders.sagas import create_order
 from payments.models import EscrowTransaction, LedgerEntry, LedgerTransaction, Payment, Refund
-from sagas import clock, engine, folding, holds
-from sagas.definition import Compensation
+from sagas.definition.saga import Compensation
+from sagas.engine import commands
 from sagas.failpoints import Failpoint, installed
+from sagas.holds import holds
+from sagas.machine import replay
 from sagas.models import Action, SagaEvent, SagaInstance
+from sagas.storage import clock
 from sagas.testing import Runner
 from tests.orders.campus import DECLINED, FATES, Campus, Found, found, publish_all
 from tests.tables import empty_tables, tables
@@ -84,7 +87,7 @@ def test_nothing_is_found_while_a_saga_is_cancelled_from_any_step(campus: Campus
     order = campus.place()
     for _ in range(steps_done):
         campus.runner.deliver()
-    engine.cancel(order.saga_id, reason_code="other", reason="", actor="olga")
+    commands.cancel(order.saga_id, reason_code="other", reason="", actor="olga")
     assert found() == set()
     while campus.runner.deliver() or campus.runner.wait_for_next():
         assert found() == set()
@@ -93,13 +96,13 @@ def test_nothing_is_found_while_a_saga_is_cancelled_from_any_step(campus: Campus
 
 
 def test_a_parked_saga_is_no_breach_and_neither_is_what_an_operator_makes_of_it(campus: Campus) -> None:
-    for settle in (engine.retry, engine.skip, engine.close):
+    for settle in (commands.retry, commands.skip, commands.close):
         with a_compensation_that_fails():
             order = campus.place(payment_method=DECLINED)
             campus.runner.run_to_end()
         assert SagaInstance.objects.get(pk=order.saga_id).status == "NEEDS_ATTENTION"
         assert found() == set()
-        if settle is not engine.retry:
+        if settle is not commands.retry:
             StockReservation.objects.filter(order=order).update(status="RELEASED")
             MenuItem.objects.update(reserved=0)
         settle(order.saga_id, reason="mended", actor="olga")
@@ -115,7 +118,7 @@ def test_nothing_is_found_while_sagas_wait_for_the_provider(campus: Campus, way_
     assert SagaInstance.objects.get(pk=order.saga_id).held_by == "stripe"
     assert found() == set()
     if way_out == "cancelled":
-        engine.cancel(order.saga_id, reason_code="other", reason="", actor="olga")
+        commands.cancel(order.saga_id, reason_code="other", reason="", actor="olga")
         campus.runner.run()
         assert found() == set()
     holds.release("stripe", reason="up", actor="olga")
@@ -126,7 +129,7 @@ def test_nothing_is_found_while_sagas_wait_for_the_provider(campus: Campus, way_
 
 
 def test_every_fact_the_engine_can_state_is_understood() -> None:
-    assert set(folding.HANDLERS) == set(Action)
+    assert set(replay.HANDLERS) == set(Action)
 
 
 def test_another_writer_is_neither_waited_for_nor_seen(campus: Campus) -> None:

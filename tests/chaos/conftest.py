@@ -15,14 +15,14 @@ from pytest_django import DjangoDbBlocker
 
 from campusg import topology
 from campusg.celery import app
-from campusg.servers import PrivateRabbitMQ, PrivateServers
-from sagas import hints
-from tests.chaos import sink
-from tests.chaos.fleet import Fleet
+from sagas.engine import dispatch
+from tests.harness import sink
+from tests.harness.fleet import Fleet
+from tests.servers.private import PrivateRabbitMQ, PrivateServers
 
 #: Short waits for the processes.
 ENVIRONMENT = {
-    "DJANGO_SETTINGS_MODULE": "tests.chaos.settings",
+    "DJANGO_SETTINGS_MODULE": "tests.harness.settings",
     "CAMPUSG_SAGA_SWEEP_SECONDS": "1",
     "CAMPUSG_TIMER_SWEEP_SECONDS": "1",
     "CAMPUSG_STEP_RETRY_DELAY_SECONDS": "0.5",
@@ -72,7 +72,7 @@ def shared_fleet(
 def a_fleet(rabbitmq: PrivateRabbitMQ, folder: Path, **more: str) -> Iterator[Fleet]:
     """Processes on the test database and the private broker, and this process publishing to that one too."""
     assert connection.settings_dict["NAME"].startswith("test_"), "never on a database that somebody uses"
-    from tests.chaos.settings import SAGAS  # reads the product's settings, so not before Django has
+    from tests.harness.settings import SAGAS  # reads the product's settings, so not before Django has
 
     environment = {
         **ENVIRONMENT,
@@ -109,7 +109,7 @@ def publishing_to(server: PrivateRabbitMQ) -> Iterator[None]:
 def _use(url: str) -> None:
     app.conf.broker_url = url
     app._after_fork()  # forget the connections to the broker before
-    hints.set_publisher(hints.CeleryPublisher())
+    dispatch.set_publisher(dispatch.CeleryPublisher())
 
 
 def _empty(url: str) -> None:

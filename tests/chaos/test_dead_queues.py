@@ -10,14 +10,15 @@ from django.conf import settings
 from django.test import override_settings
 from kombu import Connection, Producer
 
-from campusg import dead_queues, topology
-from campusg.servers import PrivateRabbitMQ
-from sagas import outbox, publishing
-from sagas.publishing import Message, Publisher
+from campusg import queue_repair, topology
+from sagas.outbox import publisher as publishing
+from sagas.outbox import relay
+from sagas.outbox.publisher import Message, Publisher
 from sagas.testing import Runner
-from tests.chaos import customers, sink
 from tests.chaos.conftest import publishing_to
+from tests.harness import customers, sink
 from tests.races.scenes import at_position
+from tests.servers.private import PrivateRabbitMQ
 
 pytestmark = [pytest.mark.postgres, pytest.mark.rabbitmq, pytest.mark.chaos, pytest.mark.timeout(180)]
 
@@ -26,7 +27,7 @@ LAST_STEP = 8
 
 @pytest.fixture
 def broker(rabbitmq: PrivateRabbitMQ, monkeypatch: pytest.MonkeyPatch) -> Iterator[PrivateRabbitMQ]:
-    monkeypatch.setattr(outbox, "_resting", {})
+    monkeypatch.setattr(relay, "_resting", {})
     with publishing_to(rabbitmq):
         with Connection(rabbitmq.url) as connection:
             topology.declare(connection)
@@ -78,7 +79,7 @@ def test_a_healthy_queue_keeps_its_messages_and_no_probe_stays(broker: PrivateRa
 
 def test_a_queue_of_events_is_given_more_time(broker: PrivateRabbitMQ, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is slow to come back, not dead: what it holds is nowhere else on the broker."""
-    monkeypatch.setattr(dead_queues, "HINT_PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(queue_repair, "HINT_PATIENCE_SECONDS", 0.5)
     let_die(broker, "timer_events")
     awake = threading.Timer(2, lambda: broker.control("eval", "sys:resume(whereis('%2F_timer_events'))."))
     awake.start()
@@ -100,12 +101,12 @@ def test_a_topic_that_never_confirms_does_not_stop_the_others(
             at_position(runner, LAST_STEP - 1)
             runner.run_to_end()
         let_die(broker, "timer_events")
-        outbox.relay()
-        assert {found.topic: found.events for found in outbox.backlog()} == {"timer": 3, "saga": 3}
+        relay.relay()
+        assert {found.topic: found.events for found in relay.backlog()} == {"timer": 3, "saga": 3}
         broker.control("eval", "sys:resume(whereis('%2F_timer_events')).")
-        outbox._resting.clear()
-        outbox.relay()
-    assert outbox.backlog() == []
+        relay._resting.clear()
+        relay.relay()
+    assert relay.backlog() == []
 
 
 def test_a_topic_the_relay_may_not_write_breaks_the_channel_and_stops_nobody(broker: PrivateRabbitMQ) -> None:

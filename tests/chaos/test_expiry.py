@@ -10,12 +10,12 @@ from decimal import Decimal
 import pytest
 
 from orders.models import Order
-from orders.placing import NewLine
-from payments.gateways.sandbox.tables import SandboxIntent
+from orders.use_cases.place import NewLine
+from payments.sandbox.tables import SandboxIntent
 from sagas.models import SagaEvent, SagaInstance
-from tests.chaos import customers, oracle
-from tests.chaos.customers import Customers, Wish
-from tests.chaos.fleet import Fleet, wait_for_children
+from tests.harness import customers, oracle
+from tests.harness.customers import Customers, Wish
+from tests.harness.fleet import Fleet, wait_for_children
 from timers.models import ScheduledEvent
 
 pytestmark = [pytest.mark.postgres, pytest.mark.rabbitmq, pytest.mark.chaos, pytest.mark.timeout(180)]

@@ -21,15 +21,16 @@ from django.test import override_settings
 from kombu import Connection
 
 from campusg.celery import app
-from campusg.servers import PrivateRabbitMQ
 from campusg.topology import COMMAND_QUEUES, DEAD_LETTERS_QUEUE, DELIVERY_LIMIT
-from orders import cancelling, placing
 from orders.models import Order
-from orders.placing import NewLine, NewOrder
-from sagas import engine, hints
+from orders.use_cases import cancel as cancelling
+from orders.use_cases import place
+from orders.use_cases.place import NewLine, NewOrder
+from sagas.engine import commands, dispatch
 from sagas.models import OPEN, SagaEvent, SagaInstance
-from tests.chaos import customers, messages, oracle, troubles
-from tests.chaos.fleet import Fleet, wait_for_children
+from tests.harness import customers, messages, oracle, troubles
+from tests.harness.fleet import Fleet, wait_for_children
+from tests.servers.private import PrivateRabbitMQ
 
 pytestmark = [pytest.mark.postgres, pytest.mark.rabbitmq, pytest.mark.chaos, pytest.mark.timeout(120)]
 
@@ -67,10 +68,10 @@ class Town:
     def order(self, **trouble: tuple[str, str]) -> str:
         """Place an order with a trouble ordered for one of its steps. Answers its id."""
         burger = NewLine(sku="burger", name="Burger", price=Decimal("12.99"), quantity=1)
-        request = placing.prepare(NewOrder(customer_id="c", lines=[burger], payment_method=customers.VISA), owner="c")
+        request = place.prepare(NewOrder(customer_id="c", lines=[burger], payment_method=customers.VISA), owner="c")
         for step, (kind, moment) in trouble.items():
             troubles.order_one(self.troubles, step, request.order_id, kind, moment=moment)
-        return placing.place(request).order_id
+        return place.place(request).order_id
 
     def cancel(self, order_id: str) -> None:
         order = Order.objects.get(pk=order_id)
@@ -190,9 +191,9 @@ def test_an_exception_for_good_is_one_undo(town: Town, step: str) -> None:
 
 def _with_lasting_trouble(town: Town, step: str) -> str:
     burger = NewLine(sku="burger", name="Burger", price=Decimal("12.99"), quantity=1)
-    request = placing.prepare(NewOrder(customer_id="c", lines=[burger], payment_method=customers.VISA), owner="c")
+    request = place.prepare(NewOrder(customer_id="c", lines=[burger], payment_method=customers.VISA), owner="c")
     troubles.order_one(town.troubles, step, request.order_id, "raise", forever=True)
-    return placing.place(request).order_id
+    return place.place(request).order_id
 
 
 def test_an_undo_that_fails_for_good_waits_for_a_person(town: Town) -> None:
@@ -202,7 +203,7 @@ def test_an_undo_that_fails_for_good_waits_for_a_person(town: Town) -> None:
     saga = SagaInstance.objects.get(subject=order_id)
     town.wait_until(lambda: SagaInstance.objects.get(pk=saga.pk).status == "NEEDS_ATTENTION", town.is_quiet)
     troubles.call_off(town.troubles, "revert_payment", order_id)
-    engine.retry(saga.pk, reason="The trouble is over.", actor="operator")
+    commands.retry(saga.pk, reason="The trouble is over.", actor="operator")
     town.wait_for({order_id: "CANCELLED"})
     assert completions(order_id, "revert_payment") == 1
     assert oracle.judge() == []
@@ -231,12 +232,12 @@ def rescues(order_id: str) -> int:
 @contextmanager
 def publishing(way: Callable[[messages.Chain], None]) -> Iterator[None]:
     publisher = messages.BadOnce(way)
-    before = hints.set_publisher(publisher)
+    before = dispatch.set_publisher(publisher)
     try:
         yield
         assert publisher.is_used
     finally:
-        hints.set_publisher(before)
+        dispatch.set_publisher(before)
 
 
 def test_connections_closed_in_the_middle_of_steps(town: Town, rabbitmq: PrivateRabbitMQ) -> None:

@@ -13,17 +13,17 @@ import pytest
 from django.db.models import F
 from django.utils import timezone
 
-from orders import accepting, cancelling
 from orders.models import MenuItem, Order, StockReservation
-from orders.placing import NewLine
-from payments.gateways.sandbox.tables import SandboxIntent, SandboxRefund, SandboxTransfer
+from orders.use_cases import accept, cancel
+from orders.use_cases.place import NewLine
 from payments.models import EscrowTransaction, LedgerEntry, Payment
-from sagas import store
+from payments.sandbox.tables import SandboxIntent, SandboxRefund, SandboxTransfer
 from sagas.models import SagaEvent, SagaInstance
-from sagas.outbox import event_id
+from sagas.outbox.relay import event_id
+from sagas.storage import rows
 from sagas.testing import Runner
-from tests.chaos import books, customers, oracle
-from tests.chaos.customers import Customers, Wish
+from tests.harness import books, customers, oracle
+from tests.harness.customers import Customers, Wish
 from timers.models import ScheduledEvent
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -51,22 +51,20 @@ def ids(settings: Any) -> dict[str, uuid.UUID]:
         runner.run_to_end()
         for fate in ("accepted", "completed", "refunded"):
             _deliver(wishes[fate].order_id, fate, runner)
-    store.number_events(1_000)
+    rows.number_events(1_000)
     SagaEvent.objects.exclude(type="").update(published_at=timezone.now())
     return {fate: uuid.UUID(wish.order_id) for fate, wish in wishes.items()}
 
 
 def _deliver(order_id: str, fate: str, runner: Runner) -> None:
-    accepting.accept(Order.objects.get(pk=order_id), runner="rosa")
+    accept.accept(Order.objects.get(pk=order_id), runner="rosa")
     runner.run_to_end()
     if fate == "accepted":
         return
-    accepting.complete(Order.objects.get(pk=order_id))
+    accept.complete(Order.objects.get(pk=order_id))
     runner.run_to_end()
     if fate == "refunded":
-        cancelling.refund(
-            Order.objects.get(pk=order_id), reason_code="other", reason="Cold", actor="olga", role="operator"
-        )
+        cancel.refund(Order.objects.get(pk=order_id), reason_code="other", reason="Cold", actor="olga", role="operator")
         runner.run_to_end()
 
 

@@ -10,11 +10,13 @@ import pytest
 from django.contrib.auth.models import Group
 from django.db import transaction
 
-from sagas import engine, registry, tasks
-from sagas.definition import Saga
+from sagas import tasks
+from sagas.definition import registry
+from sagas.definition.saga import Saga
+from sagas.engine import commands
 from sagas.models import SagaEvent, SagaInstance, Status
-from tests.chaos.fleet import Fleet, wait_for_children
-from tests.chaos.parcels import EFFECTS, RELEASES, Parcel, first, second
+from tests.harness.fleet import Fleet, wait_for_children
+from tests.harness.parcels import EFFECTS, RELEASES, Parcel, first, second
 
 pytestmark = [pytest.mark.postgres, pytest.mark.rabbitmq, pytest.mark.chaos, pytest.mark.timeout(180)]
 
@@ -34,7 +36,7 @@ def start(saga: Saga, count: int) -> None:
     for _ in range(count):
         parcel = uuid.uuid4().hex
         with transaction.atomic():
-            engine.start(saga, input=Parcel(parcel), key=f"parcel:{parcel}", subject=parcel)
+            commands.start(saga, input=Parcel(parcel), key=f"parcel:{parcel}", subject=parcel)
 
 
 def wait_for_end(fleet: Fleet, *, seconds: float) -> float:

@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from campusg.servers import PrivatePostgres, PrivateRabbitMQ, PrivateServers, free_port
 from tests.chaos.conftest import ENVIRONMENT
-from tests.chaos.fleet import ROOT, Fleet, wait_for_children
-from tests.chaos.web import Answer, Web
+from tests.harness.fleet import ROOT, Fleet, wait_for_children
+from tests.harness.web import Answer, Web
+from tests.servers.private import PrivatePostgres, PrivateRabbitMQ, PrivateServers, free_port
 
 pytestmark = [pytest.mark.postgres, pytest.mark.rabbitmq, pytest.mark.chaos, pytest.mark.timeout(180)]
 
@@ -38,7 +38,7 @@ class Place:
 
     def judge(self) -> dict[str, Any]:
         """What an oracle in another process sees."""
-        done = self.run("-m", "tests.chaos.judge")
+        done = self.run("-m", "tests.harness.judge")
         seen: dict[str, Any] = json.loads(done)
         return seen
 

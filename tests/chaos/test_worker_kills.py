@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 import pytest
 
 from sagas.models import OPEN, SagaEvent, SagaInstance
-from tests.chaos import customers, oracle, sink
-from tests.chaos.customers import Customers, Wish
-from tests.chaos.fleet import Fleet, wait_for_children
+from tests.harness import customers, oracle, sink
+from tests.harness.customers import Customers, Wish
+from tests.harness.fleet import Fleet, wait_for_children
 
 pytestmark = [pytest.mark.postgres, pytest.mark.rabbitmq, pytest.mark.chaos, pytest.mark.timeout(300)]
 

@@ -10,8 +10,8 @@ from rest_framework.response import Response
 from rest_framework.test import APIClient
 
 from orders.models import MenuItem, Order, StockReservation
-from payments.gateways.sandbox.tables import SandboxIntent
 from payments.models import EscrowTransaction
+from payments.sandbox.tables import SandboxIntent
 from sagas.models import SagaInstance
 from timers.models import ScheduledEvent
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
-from sagas.definition import Saga, Step
+from sagas.definition.saga import Saga, Step
 from sagas.errors import Refusal
 from sagas.testing import Runner
 

@@ -6,8 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from orders import acceptance, services
+from orders import services
 from orders.models import Order
+from orders.use_cases import expire
 from sagas.models import SagaEvent
 from sagas.testing import undone
 from tests.orders.builders import BY_USER, assert_nothing_left, assert_stock_adds_up, client, code, placed
@@ -184,9 +185,9 @@ class TestNobodyCame:
         order, _ = placed(alice)
         runner.run_to_end()
         ScheduledEvent.objects.all().delete()
-        assert acceptance.sweep_unattended() == 0
-        runner.let_pass(settings.ORDER_ACCEPTANCE_WINDOW + acceptance.UNATTENDED_GRACE + timedelta(seconds=1))
-        assert [acceptance.sweep_unattended(), acceptance.sweep_unattended()] == [1, 0]
+        assert expire.sweep_unattended() == 0
+        runner.let_pass(settings.ORDER_ACCEPTANCE_WINDOW + expire.UNATTENDED_GRACE + timedelta(seconds=1))
+        assert [expire.sweep_unattended(), expire.sweep_unattended()] == [1, 0]
         runner.run_to_end()
         order.refresh_from_db()
         assert order.status == "CANCELLED"
@@ -194,8 +195,8 @@ class TestNobodyCame:
     def test_an_order_with_a_timer_is_left_to_it(self, alice, runner, settings) -> None:
         placed(alice)
         runner.run_to_end()
-        runner.let_pass(settings.ORDER_ACCEPTANCE_WINDOW + acceptance.UNATTENDED_GRACE + timedelta(seconds=1))
-        assert acceptance.sweep_unattended() == 0
+        runner.let_pass(settings.ORDER_ACCEPTANCE_WINDOW + expire.UNATTENDED_GRACE + timedelta(seconds=1))
+        assert expire.sweep_unattended() == 0
 
     def test_a_runner_who_comes_too_late_gets_nothing(self, alice, runner, settings) -> None:
         order, _ = placed(alice)

@@ -7,8 +7,8 @@ from rest_framework.test import APIClient
 
 from orders.models import MenuItem
 from orders.sagas.create_order import create_order
-from sagas import outbox
 from sagas.models import SagaEvent, SagaInstance
+from sagas.outbox import relay
 from sagas.testing import Runner
 from tests.orders import builders
 
@@ -30,7 +30,7 @@ def test_a_good_order_states_each_fact_once_and_in_order(alice: APIClient, lapto
 def test_every_event_says_whose_order_it_is_about(alice: APIClient, laptop: MenuItem, runner: Runner) -> None:
     order, saga = builders.placed(alice)
     event = SagaEvent.objects.filter(saga_id=saga.pk).exclude(type="").first()
-    payload = outbox.envelope(event, SagaInstance.objects.get(pk=saga.pk))["payload"]
+    payload = relay.envelope(event, SagaInstance.objects.get(pk=saga.pk))["payload"]
     assert payload["order_id"] == str(order.pk)
     assert payload["customer_id"] == order.customer_id
 

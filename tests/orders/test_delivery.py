@@ -8,11 +8,11 @@ from typing import NamedTuple
 import pytest
 from rest_framework.test import APIClient
 
-from orders import acceptance
 from orders.models import MenuItem, Order
 from orders.sagas import accept_order, complete_order, refund_order
+from orders.use_cases import expire
 from payments.models import EscrowTransaction, Payment
-from sagas.definition import Saga
+from sagas.definition.saga import Saga
 from sagas.models import SagaInstance
 from sagas.testing import Runner, undone
 from tests.orders.builders import (
@@ -186,7 +186,7 @@ def test_an_accepted_order_is_never_timed_out(rita: APIClient, runner: Runner, s
     runner.run_to_end()
     runner.let_pass(timedelta(days=1))
     assert timers.fire_due() == 0
-    assert acceptance.sweep_unattended() == 0
+    assert expire.sweep_unattended() == 0
     order.refresh_from_db()
     assert order.status == "ACCEPTED"
 

@@ -9,7 +9,7 @@ from rest_framework.test import APIClient
 
 from orders import inventory
 from orders.models import MenuItem, Order, OrderStatus
-from sagas import holds
+from sagas.holds import holds
 from sagas.models import SagaInstance, Status
 from sagas.testing import Runner, undone
 from tests.orders.builders import BY_USER, assert_stock_adds_up, place, placed

@@ -14,7 +14,7 @@ from orders import inventory, services
 from orders.errors import OutOfStock, ReservationExpired
 from orders.models import MenuItem, Order, StockReservation
 from orders.seed import DEMO_MENU, seed_demo
-from sagas import clock
+from sagas.storage import clock
 from tests.orders.builders import assert_stock_adds_up, laptop
 from tests.threads import at_once
 

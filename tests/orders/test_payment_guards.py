@@ -10,7 +10,7 @@ from django.utils import timezone
 from orders import payment_guards
 from orders.errors import OrderKeepsItsMoney
 from orders.models import Order, OrderStatus
-from payments import guards
+from payments.flows import order_locks
 
 pytestmark = pytest.mark.django_db
 
@@ -27,16 +27,16 @@ def test_only_an_order_that_is_over_leaves_its_money_alone(status: str) -> None:
     order = an_order(status=status)
     if status in payment_guards.LOOKED_AFTER:
         with pytest.raises(OrderKeepsItsMoney):
-            guards.require_free(order.pk)
+            order_locks.require_free(order.pk)
     else:
-        guards.require_free(order.pk)
+        order_locks.require_free(order.pk)
 
 
 def test_payments_of_no_order_are_free() -> None:
-    guards.require_free(uuid.uuid4())
+    order_locks.require_free(uuid.uuid4())
 
 
 def test_cancelled_and_failed_orders_are_told_as_dead() -> None:
     orders = {status: an_order(status=status) for status in OrderStatus}
-    dead = guards.dead_orders([order.pk for order in Order.objects.all()])
+    dead = order_locks.dead_orders([order.pk for order in Order.objects.all()])
     assert dead == {orders[OrderStatus.CANCELLED].pk, orders[OrderStatus.FAILED].pk}

@@ -6,10 +6,13 @@ import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
-from payments import captures, payouts, refunds, steps
+from payments import steps
+from payments.flows import capture as captures
+from payments.flows import payout
+from payments.flows import refund as refunds
 from payments.gateways import current_gateway, use_gateway
-from payments.gateways.sandbox.tables import SandboxFault, SandboxIntent, SandboxTransfer
 from payments.models import EscrowTransaction, Payment, Refund
+from payments.sandbox.tables import SandboxFault, SandboxIntent, SandboxTransfer
 
 LIVE = ("requires_capture",)
 
@@ -62,10 +65,10 @@ class Case:
         return refunds.refund(self.row, amount_cents=cents, key=key, reason="cold food")
 
     def release(self, *, fee_basis_points: int = 0) -> EscrowTransaction:
-        recipients = payouts.Recipients(
+        recipients = payout.Recipients(
             restaurant="acct_diner", runner="acct_rosa", platform_fee_basis_points=fee_basis_points
         )
-        return payouts.release(self.order_id, recipients)
+        return payout.release(self.order_id, recipients)
 
     @property
     def provider_refunded_cents(self) -> int:

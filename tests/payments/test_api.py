@@ -8,7 +8,7 @@ import pytest
 from django.contrib.auth.models import User
 from rest_framework.test import APIClient
 
-from payments.escrow import hold_id
+from payments.flows.escrow import hold_id
 from payments.models import LedgerTransaction
 from payments.seed import seed_demo
 from tests.payments.builders import Case

@@ -15,8 +15,8 @@ from payments.errors import (
     PaymentTermsDiffer,
     UnknownPaymentMethod,
 )
-from payments.gateways.sandbox.tables import SandboxIntent
 from payments.models import EscrowTransaction, PaymentStatus, TransactionStatus
+from payments.sandbox.tables import SandboxIntent
 from payments.steps import cancel_escrow, get_payment_info, hold_escrow
 from sagas.errors import Refusal
 from tests.payments.builders import Case, order_trouble

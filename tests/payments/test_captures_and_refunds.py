@@ -11,8 +11,8 @@ from django.utils import timezone
 from payments import ledger
 from payments.errors import CannotCapture, CannotRefund, GatewayUnavailable
 from payments.gateways import use_gateway
-from payments.gateways.sandbox.tables import SandboxIntent
 from payments.models import PaymentStatus, Refund, RefundStatus
+from payments.sandbox.tables import SandboxIntent
 from tests.payments.builders import Case, Crash, Dying, Watching, order_trouble
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -9,8 +9,8 @@ from django.utils import timezone
 
 from payments.errors import GatewayUnavailable, PaymentDeclined, PaymentReverted
 from payments.gateways import use_gateway
-from payments.gateways.sandbox.tables import SandboxAnswer, SandboxIntent
 from payments.models import PaymentStatus
+from payments.sandbox.tables import SandboxAnswer, SandboxIntent
 from tests.payments.builders import Case, Crash, Dying, Watching, order_trouble
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -8,8 +8,8 @@ import pytest
 from django.contrib.auth.models import Permission, User
 from rest_framework.test import APIClient
 
-from payments import guards
 from payments.errors import CannotRelease
+from payments.flows import order_locks
 from tests.payments.builders import Case, order_trouble
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -156,10 +156,10 @@ def test_a_guard_keeps_hands_off_an_order_a_saga_takes_care_of(operator):
         if str(order_id) == case.order_id:
             raise CannotRelease("Cancel the order instead.")
 
-    guards.register(guard)
+    order_locks.register(guard)
     try:
         answer = operator.post("/api/payments/release", {"payment_id": case.payment_id}, format="json")
     finally:
-        guards.unregister(guard)
+        order_locks.unregister(guard)
     assert answer.status_code == 409
     assert case.live_authorizations == 1

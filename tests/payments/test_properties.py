@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from payments import escrow, ledger
+from payments import ledger
 from payments.errors import GatewayStateConflict, GatewayUnavailable, PaymentError, PayoutInProgress
-from payments.gateways.sandbox.tables import FaultKind, SandboxFault
+from payments.flows import escrow
 from payments.models import (
     EscrowTransaction,
     LedgerEntry,
@@ -21,6 +21,7 @@ from payments.models import (
     TransactionStatus,
     TransactionType,
 )
+from payments.sandbox.tables import FaultKind, SandboxFault
 from sagas.errors import Refusal
 from tests.payments.builders import Case, order_trouble
 from tests.threads import at_once

@@ -9,11 +9,11 @@ import pytest
 from django.core.management import call_command
 from django.utils import timezone
 
-from payments import guards
+from payments.flows import order_locks
 from payments.gateways import current_gateway, use_gateway
-from payments.gateways.sandbox.tables import SandboxIntent, SandboxTransfer
 from payments.models import Payment, PaymentStatus
 from payments.reconcile import Drift, reconcile
+from payments.sandbox.tables import SandboxIntent, SandboxTransfer
 from tests.payments.builders import Case, Crash, Dying
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -189,11 +189,11 @@ def test_the_hold_of_an_order_that_is_over_is_let_go():
     def tell(order_ids: list[uuid.UUID]) -> set[uuid.UUID]:
         return {order_id for order_id in order_ids if str(order_id) == dead.order_id}
 
-    guards.register_dead_orders(tell)
+    order_locks.register_dead_orders(tell)
     try:
         assert drifts() == {Drift.AUTHORIZATION_OF_DEAD_ORDER: True}
     finally:
-        guards.unregister_dead_orders(tell)
+        order_locks.unregister_dead_orders(tell)
     assert (dead.live_authorizations, alive.live_authorizations) == (0, 1)
 
 

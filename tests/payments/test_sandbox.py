@@ -10,8 +10,8 @@ from django.utils import timezone
 from payments.errors import UnknownPaymentMethod
 from payments.gateways import current_gateway
 from payments.gateways.base import IntentStatus
-from payments.gateways.sandbox.tables import SandboxAnswer, SandboxIntent
 from payments.models import PaymentMethod
+from payments.sandbox.tables import SandboxAnswer, SandboxIntent
 from payments.services import check_payment_method
 from payments.steps import get_payment_info
 from tests.payments.builders import Case

@@ -14,8 +14,8 @@ from rest_framework.test import APIClient
 from payments import webhooks
 from payments.errors import BadSignature
 from payments.gateways import use_gateway
-from payments.gateways.sandbox.tables import SandboxIntent
 from payments.models import PaymentStatus, ProviderEvent
+from payments.sandbox.tables import SandboxIntent
 from tests.payments.builders import Case, Crash, Dying, order_trouble
 
 pytestmark = pytest.mark.django_db(transaction=True)

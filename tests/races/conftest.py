@@ -11,7 +11,7 @@ from django.test import override_settings
 from kombu import Connection, Exchange, Queue
 
 from sagas.testing import Runner
-from tests.chaos import customers
+from tests.harness import customers
 
 
 @pytest.fixture

@@ -8,16 +8,17 @@ from decimal import Decimal
 
 from django.utils import timezone
 
-from orders import cancelling, placing
 from orders.models import Order
-from orders.placing import NewLine, NewOrder
-from sagas import execution
-from sagas.execution import Stale
-from sagas.hints import Hint
+from orders.use_cases import cancel as cancelling
+from orders.use_cases import place
+from orders.use_cases.place import NewLine, NewOrder
+from sagas.engine import execution
+from sagas.engine.dispatch import Hint
+from sagas.engine.execution import Stale
+from sagas.machine.state import Row
 from sagas.models import SagaEvent, SagaInstance
-from sagas.state import Row
 from sagas.testing import Runner
-from tests.chaos import customers, oracle
+from tests.harness import customers, oracle
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,8 @@ def at_position(runner: Runner, position: int, *, sku: str = "burger", quantity:
     """An order whose saga stands before the step at `position`, with nobody at work on it."""
     price = {"burger": customers.BURGER, "special": customers.SPECIAL}[sku][2]
     line = NewLine(sku=sku, name="Food", price=Decimal(price), quantity=quantity)
-    request = placing.prepare(NewOrder(customer_id="c", lines=[line], payment_method=customers.VISA), owner="c")
-    scene = Scene(placing.place(request).order_id)
+    request = place.prepare(NewOrder(customer_id="c", lines=[line], payment_method=customers.VISA), owner="c")
+    scene = Scene(place.place(request).order_id)
     while scene.saga.position < position:
         assert runner.deliver()
     runner.lose_messages()

@@ -11,14 +11,19 @@ from typing import Any
 import pytest
 from django.db import transaction
 
-from orders import acceptance, services
+from orders import services
 from orders.models import MenuItem, Order
-from payments import protocol
-from payments.gateways.sandbox.tables import SandboxIntent
+from orders.use_cases import expire as acceptance
+from payments.flows import authorize
 from payments.models import Payment, Refund
-from sagas import engine, outbox, recovery, registry, store, transitions
-from sagas.execution import StepFailed
+from payments.sandbox.tables import SandboxIntent
+from sagas.definition import registry
+from sagas.engine import commands, sweep
+from sagas.engine.execution import StepFailed
+from sagas.machine import transitions
 from sagas.models import SagaEvent, SagaInstance
+from sagas.outbox import relay
+from sagas.storage import rows
 from sagas.testing import Runner
 from tests.orders import builders
 from tests.payments.builders import Case
@@ -213,8 +218,8 @@ def test_a_rescue_and_a_step(runner: Runner, position: int, rescuer: str) -> Non
         return made
 
     rescues: dict[str, Callable[[Scene], Any]] = {
-        "sweep": lambda _: recovery.sweep(),
-        "errback": lambda _: recovery.decide(held["hint"].saga_id, held["hint"].epoch),
+        "sweep": lambda _: sweep.sweep(),
+        "errback": lambda _: sweep.decide(held["hint"].saga_id, held["hint"].epoch),
     }
     scenes = Scenes(make, lambda _: follow(held["hint"]) is not None, rescues[rescuer])
 
@@ -234,7 +239,7 @@ def test_two_sweeps(runner: Runner) -> None:
         SagaInstance.objects.filter(pk=scene.saga.pk).update(wake_at=clock_now() - timedelta(seconds=1))
         return scene
 
-    scenes = Scenes(overdue, lambda _: recovery.sweep(), lambda _: recovery.sweep())
+    scenes = Scenes(overdue, lambda _: sweep.sweep(), lambda _: sweep.sweep())
 
     def check(seen: Interleaving) -> None:
         assert seen.first.value + seen.second.value == 1, seen
@@ -253,7 +258,7 @@ def test_two_relays(runner: Runner, events: Callable[[], list[dict[str, Any]]]) 
 
     def make() -> tuple[Action, Action]:
         told.update(published_at=None, subject_sequence=None)
-        return outbox.relay, outbox.relay
+        return relay.relay, relay.relay
 
     def check(seen: Interleaving) -> None:
         assert seen.first.value + seen.second.value == told.count(), seen
@@ -301,16 +306,16 @@ def _parked(runner: Runner) -> Scene:
     scene.cancel()
     runner.lose_messages()
     with transaction.atomic():
-        locked = store.lock(row.pk)
+        locked = rows.lock(row.pk)
         assert locked is not None
         locked.error = "No answer."
         transitions.park(locked, registry.get(locked.name, locked.version), may_help=True)
-        store.save(locked)
+        rows.save(locked)
     return scene
 
 
 def _retry(scene: Scene) -> None:
-    engine.retry(scene.saga.pk, reason="again", actor="operator")
+    commands.retry(scene.saga.pk, reason="again", actor="operator")
 
 
 # -- one of something -----------------------------------------------------------------------------------------------
@@ -372,15 +377,15 @@ def test_a_late_authorization_and_its_undo(runner: Runner, is_undo_first: bool) 
     held: dict[str, str] = {}
 
     def void() -> Payment:
-        return protocol.void(held["payment"], held["order"], reason="r", idempotency_key=held["payment"])
+        return authorize.void(held["payment"], held["order"], reason="r", idempotency_key=held["payment"])
 
     def make() -> tuple[Action, Action]:
         held["payment"], held["order"] = new_id(), new_id()
-        terms = protocol.Terms(
+        terms = authorize.Terms(
             payment_id=held["payment"], order_id=held["order"], owner="c", amount_cents=1299, currency="USD",
             payment_method_id="pm_card_visa", idempotency_key=held["payment"],
         )  # fmt: skip
-        sides: tuple[Action, Action] = (lambda: protocol.authorize(terms), void)
+        sides: tuple[Action, Action] = (lambda: authorize.authorize(terms), void)
         return sides[::-1] if is_undo_first else sides
 
     def check(seen: Interleaving) -> None:
@@ -445,4 +450,4 @@ def test_two_refunds(runner: Runner, is_same_key: bool) -> None:
 
 
 def clock_now() -> datetime:
-    return store.now()
+    return rows.now()

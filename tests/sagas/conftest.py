@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from sagas import registry
+from sagas.definition import registry
 from sagas.testing import Runner
 from tests.sagas.toy import World, toy
 

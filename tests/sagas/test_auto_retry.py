@@ -9,10 +9,13 @@ import pytest
 from django.core.management import call_command
 from django.test import override_settings
 
-from sagas import engine, history, recovery, registry, store
+from sagas.definition import registry
+from sagas.engine import commands, sweep
 from sagas.failpoints import Failpoint, installed
+from sagas.machine.state import Row
 from sagas.models import SagaEvent, SagaInstance, Status
-from sagas.state import Row
+from sagas.rest import representation
+from sagas.storage import rows
 from sagas.testing import Runner, undone
 from sagas.testing import history as lines
 from tests.sagas.toy import SoldOut, Started, World, toy
@@ -41,9 +44,9 @@ def pass_and_run(runner: Runner, duration: timedelta) -> None:
 
 def test_a_parked_saga_is_retried_by_itself_and_says_when(runner: Runner) -> None:
     row = parked(runner)
-    due_at = history.next_auto_retry_at(saga_of(row))
+    due_at = representation.next_auto_retry_at(saga_of(row))
     assert due_at is not None
-    assert 4 * MINUTE < due_at - store.now() <= 5 * MINUTE
+    assert 4 * MINUTE < due_at - rows.now() <= 5 * MINUTE
     pass_and_run(runner, 4 * MINUTE)
     assert saga_of(row).status == Status.NEEDS_ATTENTION, "not before its time"
     pass_and_run(runner, 2 * MINUTE)
@@ -60,13 +63,13 @@ def test_the_delays_grow_and_the_last_failure_waits_for_a_person(runner: Runner)
         due_at = saga_of(row).retry_at
         assert due_at is not None
         waits.append(round((due_at - saga_of(row).updated_at) / MINUTE))
-        pass_and_run(runner, due_at - store.now() + timedelta(seconds=1))
+        pass_and_run(runner, due_at - rows.now() + timedelta(seconds=1))
     assert waits == [5, 30, 120, 480, 1440]
     assert (saga_of(row).status, saga_of(row).retry_at) == (Status.NEEDS_ATTENTION, None)
     pass_and_run(runner, timedelta(days=30))
     assert saga_of(row).status == Status.NEEDS_ATTENTION
     assert World.calls.count("ring_bell") == 4 * 6
-    engine.retry(row.id, reason="x", actor="op")
+    commands.retry(row.id, reason="x", actor="op")
     runner.run_to_end()
     assert saga_of(row).retry_at is not None, "a person's retry starts the count again"
 
@@ -86,9 +89,9 @@ def test_a_parked_undo_is_retried_too(runner: Runner) -> None:
 def test_what_a_person_does_comes_first(runner: Runner, act: str) -> None:
     row = parked(runner)
     if act == "cancel":
-        engine.cancel(row.id, reason_code="other", reason="x", actor="op")
+        commands.cancel(row.id, reason_code="other", reason="x", actor="op")
     else:
-        getattr(engine, act)(row.id, reason="x", actor="op")
+        getattr(commands, act)(row.id, reason="x", actor="op")
     assert saga_of(row).retry_at is None
     runner.run_to_end()
     pass_and_run(runner, timedelta(days=3))
@@ -156,7 +159,7 @@ def test_a_sweep_that_dies_after_sending_it_on_loses_nothing(runner: Runner) -> 
 def test_two_sweeps_send_it_on_once(runner: Runner) -> None:
     row = parked(runner)
     runner.let_pass(6 * MINUTE)
-    recovery.sweep()
+    sweep.sweep()
     runner.run_to_end()
     assert lines(row.id).count("auto_retried ring_bell") == 1
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from sagas import engine, holds
+from sagas.engine import commands
 from sagas.failpoints import Failpoint, installed
+from sagas.holds import holds
 from sagas.models import SagaDependency, SagaEvent, SagaHold, SagaInstance
 from sagas.testing import Runner, done, undone
 from tests.sagas.toy import STEPS, SoldOut, Started, World, effects
@@ -123,7 +124,7 @@ class Life:
 
     def _cancel(self) -> None:
         if self.saga.status == "COMPLETED":
-            engine.cancel(self.saga.pk, reason_code="other", reason="x", actor="ann")
+            commands.cancel(self.saga.pk, reason_code="other", reason="x", actor="ann")
 
     @property
     def saga(self) -> SagaInstance:

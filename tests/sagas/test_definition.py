@@ -8,9 +8,9 @@ from typing import TypedDict
 
 import pytest
 
-from sagas import definition
-from sagas.checks import check_definition
-from sagas.definition import Retry, Saga, seconds
+from sagas.definition import saga as definition
+from sagas.definition.checks import check_definition
+from sagas.definition.saga import Retry, Saga, seconds
 from tests.sagas.toy import toy
 
 
@@ -114,7 +114,7 @@ def test_the_definition_needs_only_the_standard_library() -> None:
     import subprocess
     import sys
 
-    code = "import sys, sagas.definition; print([m for m in ('django', 'celery', 'kombu') if m in sys.modules])"
+    code = "import sys, sagas.definition.saga; print([m for m in ('django', 'celery', 'kombu') if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
-    assert definition.__name__ == "sagas.definition"
+    assert definition.__name__ == "sagas.definition.saga"

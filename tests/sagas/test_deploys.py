@@ -11,8 +11,9 @@ from io import StringIO
 import pytest
 from django.core.management import CommandError, call_command
 
-from sagas import deploys, engine, registry
-from sagas.definition import Saga, Step, seconds
+from sagas.definition import registry
+from sagas.definition.saga import Saga, Step, seconds
+from sagas.engine import commands, versions
 from sagas.models import SagaDefinition, SagaInstance
 from sagas.testing import Runner
 from tests.sagas import toy as steps
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture
 def messages(transactional_db: None) -> Iterator[Runner]:
     with Runner() as runner:
-        deploys.record()
+        versions.record()
         yield runner
 
 
@@ -112,7 +113,7 @@ def test_a_step_that_sagas_stand_at_must_not_go(messages: Runner) -> None:
     with code_with(changed(*without)), pytest.raises(CommandError) as told:
         check()
     assert "they stand at step 4 (tests.charge), which is tests.serve" in str(told.value)
-    engine.cancel(row.id, reason_code="other", reason="x", actor="ann")
+    commands.cancel(row.id, reason_code="other", reason="x", actor="ann")
     with code_with(changed(*without)), pytest.raises(CommandError, match=r"step 4 \(tests.give_back\), which is gone"):
         check()
 
@@ -129,9 +130,9 @@ def test_a_definition_is_kept_as_it_was_while_sagas_rely_on_it(messages: Runner)
     kept = SagaDefinition.objects.get(name="toy")
     Started().start()
     with code_with(changed(*toy.steps[:2])):
-        deploys.record()
+        versions.record()
     assert SagaDefinition.objects.get(name="toy").digest == kept.digest
     SagaInstance.objects.all().delete()
     with code_with(changed(*toy.steps[:2])):
-        deploys.record()
+        versions.record()
     assert len(SagaDefinition.objects.get(name="toy").shape["steps"]) == 2

@@ -10,10 +10,11 @@ import pytest
 from django.contrib.auth.models import Group
 from django.db import OperationalError, transaction
 
-from sagas import engine, execution, recovery, tasks
+from sagas import tasks
+from sagas.engine import commands, execution, sweep
 from sagas.errors import AlreadyCancelling, CannotCancel, CannotRetry, UnknownSaga, WrongResult
+from sagas.machine.state import Row
 from sagas.models import SagaEvent, SagaInstance, Status
-from sagas.state import Row
 from sagas.testing import Runner, done, history, undone
 from tests.sagas.toy import STEPS, SoldOut, Started, Taken, World, effects
 
@@ -137,7 +138,7 @@ def test_a_step_after_the_pivot_is_parked_when_it_never_works(runner: Runner) ->
     assert saga.status == Status.NEEDS_ATTENTION
     assert "no bell" in saga.error
     assert undone(row.id) == []
-    engine.retry(row.id, reason="bell repaired", actor="op")
+    commands.retry(row.id, reason="bell repaired", actor="op")
     runner.run()
     assert saga_of(row).status == Status.COMPLETED
 
@@ -148,7 +149,7 @@ def test_a_compensation_that_never_works_is_parked_and_can_be_retried(runner: Ru
     row = Started().start()
     runner.run_to_end()
     assert saga_of(row).status == Status.NEEDS_ATTENTION
-    engine.retry(row.id, reason="provider is back", actor="op")
+    commands.retry(row.id, reason="provider is back", actor="op")
     runner.run_to_end()
     assert saga_of(row).status == Status.COMPENSATED
     assert undone(row.id) == ["give_back", "throw_away", "close_tab"]
@@ -158,7 +159,7 @@ def test_a_best_effort_compensation_does_not_stop_the_undo(runner: Runner) -> No
     row = Started().start()
     runner.run()
     World.troubles["mute_bell"] = [RuntimeError("stuck")] * 4
-    engine.cancel(row.id, reason_code="other", reason="changed my mind", actor="ann")
+    commands.cancel(row.id, reason_code="other", reason="changed my mind", actor="ann")
     runner.run_to_end()
     assert saga_of(row).status == Status.CANCELLED
     assert undone(row.id) == ["give_back", "throw_away", "close_tab"]
@@ -168,7 +169,7 @@ def test_a_best_effort_compensation_does_not_stop_the_undo(runner: Runner) -> No
 def test_a_completed_saga_is_cancelled_by_undoing_all_of_it(runner: Runner) -> None:
     row = Started().start()
     runner.run()
-    engine.cancel(row.id, reason_code="customer_request", reason="not hungry", actor="ann")
+    commands.cancel(row.id, reason_code="customer_request", reason="not hungry", actor="ann")
     runner.run()
     saga = saga_of(row)
     assert saga.status == Status.CANCELLED
@@ -178,7 +179,7 @@ def test_a_completed_saga_is_cancelled_by_undoing_all_of_it(runner: Runner) -> N
 
 def test_a_saga_cancelled_before_its_next_message_never_goes_on(runner: Runner) -> None:
     row = Started().start()
-    engine.cancel(row.id, reason_code="other", reason="x", actor="ann")
+    commands.cancel(row.id, reason_code="other", reason="x", actor="ann")
     runner.run()
     assert saga_of(row).status == Status.CANCELLED
     assert effects(row.subject) == ["open_tab", "close_tab"]
@@ -186,7 +187,7 @@ def test_a_saga_cancelled_before_its_next_message_never_goes_on(runner: Runner) 
 
 def test_a_call_in_flight_is_waited_for_and_then_undone(runner: Runner) -> None:
     row = Started().start()
-    World.during["charge after"] = lambda: engine.cancel(row.id, reason_code="other", reason="x", actor="ann")
+    World.during["charge after"] = lambda: commands.cancel(row.id, reason_code="other", reason="x", actor="ann")
     runner.run()
     saga = saga_of(row)
     assert saga.status == Status.CANCELLED
@@ -200,8 +201,8 @@ def test_nothing_is_undone_while_the_call_it_undoes_is_in_flight(runner: Runner)
     seen = []
 
     def cancel_and_look() -> None:
-        engine.cancel(row.id, reason_code="other", reason="x", actor="ann")
-        recovery.sweep()
+        commands.cancel(row.id, reason_code="other", reason="x", actor="ann")
+        sweep.sweep()
         seen.append(undone(row.id))
 
     World.during["charge before"] = cancel_and_look
@@ -215,23 +216,23 @@ def test_a_compensating_saga_can_be_cancelled_and_ends_cancelled(runner: Runner)
     row = Started().start()
     runner.run()
     assert saga_of(row).status == Status.COMPENSATING
-    engine.cancel(row.id, reason_code="customer_request", reason="hurry", actor="ann")
+    commands.cancel(row.id, reason_code="customer_request", reason="hurry", actor="ann")
     runner.run_to_end()
     assert saga_of(row).status == Status.CANCELLED
 
 
 def test_what_cannot_be_cancelled_says_so(runner: Runner) -> None:
     row = Started().start()
-    engine.cancel(row.id, reason_code="other", reason="x", actor="ann")
+    commands.cancel(row.id, reason_code="other", reason="x", actor="ann")
     with pytest.raises(AlreadyCancelling):
-        engine.cancel(row.id, reason_code="other", reason="x", actor="ann")
+        commands.cancel(row.id, reason_code="other", reason="x", actor="ann")
     runner.run()
     with pytest.raises(CannotCancel):
-        engine.cancel(row.id, reason_code="other", reason="x", actor="ann")
+        commands.cancel(row.id, reason_code="other", reason="x", actor="ann")
     with pytest.raises(UnknownSaga):
-        engine.cancel(uuid.uuid4(), reason_code="other", reason="x", actor="ann")
+        commands.cancel(uuid.uuid4(), reason_code="other", reason="x", actor="ann")
     with pytest.raises(CannotRetry):
-        engine.retry(row.id, reason="x", actor="op")
+        commands.retry(row.id, reason="x", actor="op")
 
 
 def test_losing_the_race_for_the_subject_changes_nothing(runner: Runner) -> None:
@@ -239,7 +240,7 @@ def test_losing_the_race_for_the_subject_changes_nothing(runner: Runner) -> None
     runner.run()
     World.is_claimed = True
     with pytest.raises(Taken):
-        engine.cancel(row.id, reason_code="other", reason="x", actor="ann")
+        commands.cancel(row.id, reason_code="other", reason="x", actor="ann")
     assert saga_of(row).status == Status.COMPLETED
 
 
@@ -280,7 +281,7 @@ def test_a_worker_that_dies_in_a_compensation_undoes_once(runner: Runner, point:
     row = Started().start()
     runner.run()
     World.troubles[point] = [Crash()]
-    engine.cancel(row.id, reason_code="other", reason="x", actor="ann")
+    commands.cancel(row.id, reason_code="other", reason="x", actor="ann")
     with pytest.raises(Crash):
         runner.run()
     runner.lose_messages()
@@ -341,7 +342,7 @@ def test_a_result_that_comes_after_its_lease_is_kept_but_moves_nothing(runner: R
 def test_link_error_for_a_step_that_succeeded_changes_nothing(runner: Runner) -> None:
     row = Started().start()
     runner.run()
-    assert recovery.decide(row.id, 1) is None
+    assert sweep.decide(row.id, 1) is None
     assert saga_of(row).status == Status.COMPLETED
 
 
@@ -401,7 +402,7 @@ def test_a_dead_worker_is_replaced_at_once_when_link_error_tells(runner: Runner)
     row = Started().start()
     with pytest.raises(Crash):
         runner.run()
-    driven = recovery.decide(row.id, 1)
+    driven = sweep.decide(row.id, 1)
     assert driven is not None
     assert (driven.lease_token, driven.drives) == (None, 1)
 
@@ -476,7 +477,7 @@ def test_facts_are_named_as_the_definition_says(runner: Runner) -> None:
 def test_start_insists_on_a_transaction(runner: Runner) -> None:
     assert not transaction.get_connection().in_atomic_block
     with pytest.raises(RuntimeError, match="atomic"):
-        engine.start(None, input=None, key="", subject="")  # type: ignore[arg-type]
+        commands.start(None, input=None, key="", subject="")  # type: ignore[arg-type]
 
 
 # -- what an operator settles by hand -------------------------------------------------------------------------------
@@ -489,7 +490,7 @@ def parked_at_the_bell(runner: Runner) -> Row:
 
 def test_a_step_settled_by_hand_is_skipped_and_states_no_fact(runner: Runner) -> None:
     row = parked_at_the_bell(runner)
-    engine.skip(row.id, reason="rang by hand", actor="op")
+    commands.skip(row.id, reason="rang by hand", actor="op")
     runner.run()
     assert saga_of(row).status == Status.COMPLETED
     assert "skipped ring_bell" in history(row.id)
@@ -499,7 +500,7 @@ def test_a_step_settled_by_hand_is_skipped_and_states_no_fact(runner: Runner) ->
 def test_a_skipped_step_needs_exactly_what_it_would_have_returned(runner: Runner) -> None:
     row = parked_at_the_bell(runner)
     with pytest.raises(WrongResult):
-        engine.skip(row.id, reason="x", actor="op", result={"bells": 1})
+        commands.skip(row.id, reason="x", actor="op", result={"bells": 1})
     assert saga_of(row).status == Status.NEEDS_ATTENTION
 
 
@@ -508,7 +509,7 @@ def test_a_skipped_compensation_lets_the_undo_go_on(runner: Runner) -> None:
     World.troubles["give_back"] = [RuntimeError("provider down")] * 4
     row = Started().start()
     runner.run_to_end()
-    engine.skip(row.id, reason="given back in cash", actor="op")
+    commands.skip(row.id, reason="given back in cash", actor="op")
     runner.run()
     assert saga_of(row).status == Status.COMPENSATED
     assert undone(row.id) == ["throw_away", "close_tab"]
@@ -516,13 +517,13 @@ def test_a_skipped_compensation_lets_the_undo_go_on(runner: Runner) -> None:
 
 def test_a_closed_saga_ends_where_it_stands(runner: Runner) -> None:
     row = parked_at_the_bell(runner)
-    engine.close(row.id, reason="nobody minds", actor="op")
+    commands.close(row.id, reason="nobody minds", actor="op")
     runner.run_to_end()
     assert saga_of(row).status == Status.COMPLETED
     event = SagaEvent.objects.get(saga_id=row.id, action="closed")
     assert (event.actor, event.message) == ("op", "nobody minds")
     with pytest.raises(CannotRetry):
-        engine.close(row.id, reason="again", actor="op")
+        commands.close(row.id, reason="again", actor="op")
 
 
 # -- a long queue ---------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 from rest_framework.test import APIClient
 
-from sagas import holds
+from sagas.holds import holds
 from sagas.models import SagaHold
 from sagas.testing import Runner
 from tests.sagas.toy import Started

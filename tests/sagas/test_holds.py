@@ -9,12 +9,14 @@ from django.db import connection
 from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 
-from sagas import engine, holds, recovery, store
+from sagas.engine import commands, sweep
+from sagas.engine.dispatch import Hint
 from sagas.errors import AlreadyHeld, NotHeld, UnknownDependency
 from sagas.failpoints import Failpoint, installed
-from sagas.hints import Hint
+from sagas.holds import holds
+from sagas.machine.state import Row
 from sagas.models import SagaDependency, SagaHold, SagaInstance, Status
-from sagas.state import Row
+from sagas.storage import rows as store
 from sagas.testing import Runner, done, history, undone
 from tests.sagas.toy import STEPS, SoldOut, Started, World
 
@@ -98,7 +100,7 @@ def test_an_undo_that_uses_what_is_on_hold_waits_too(runner: Runner) -> None:
     row = Started().start()
     runner.run()
     hold_the_bank()
-    engine.cancel(row.id, reason_code="other", reason="x", actor="ann")
+    commands.cancel(row.id, reason_code="other", reason="x", actor="ann")
     runner.run()
     saga = saga_of(row)
     assert (saga.status, saga.held_by, undone(row.id)) == (Status.CANCELLING, "bank", ["mute_bell"])
@@ -113,7 +115,7 @@ def test_an_undo_that_uses_what_is_on_hold_waits_too(runner: Runner) -> None:
 
 def test_what_waits_before_its_effect_can_be_cancelled_although_the_hold_goes_on(runner: Runner) -> None:
     row = held_before_the_charge(runner)
-    engine.cancel(row.id, reason_code="other", reason="x", actor="ann")
+    commands.cancel(row.id, reason_code="other", reason="x", actor="ann")
     runner.run()
     saga = saga_of(row)
     assert (saga.status, saga.held_by, saga.held_since) == (Status.CANCELLED, "", None)
@@ -126,7 +128,7 @@ def test_cancelling_a_held_undo_keeps_it_waiting(runner: Runner) -> None:
     row = Started().start()
     runner.run()
     assert (saga_of(row).status, saga_of(row).held_by) == (Status.COMPENSATING, "bank")
-    engine.cancel(row.id, reason_code="other", reason="x", actor="ann")
+    commands.cancel(row.id, reason_code="other", reason="x", actor="ann")
     runner.run()
     assert (saga_of(row).status, saga_of(row).held_by) == (Status.CANCELLING, "bank")
     release_the_bank()
@@ -140,7 +142,7 @@ def test_no_message_moves_a_saga_that_is_held(runner: Runner) -> None:
     saga = saga_of(row)
     for epoch in (saga.epoch - 1, saga.epoch):
         runner.chains.append([("tests.charge", Hint(row.id, saga.position, epoch))])
-        assert recovery.decide(row.id, epoch) is None
+        assert sweep.decide(row.id, epoch) is None
     SagaHold.objects.update(released_at=store.now(), released_by="op", per_second=1)
     runner.run()
     assert saga_of(row).held_by == "bank"
@@ -340,7 +342,7 @@ def test_a_probe_that_was_never_tried_counts_as_tried_once(runner: Runner) -> No
         runner.let_pass(timedelta(seconds=60))
         runner.run()
     assert saga_of(late).attempt == 1
-    engine.cancel(late.id, reason_code="other", reason="x", actor="ann")
+    commands.cancel(late.id, reason_code="other", reason="x", actor="ann")
     runner.run()
     assert saga_of(late).held_by == "bank", "its undo runs, for the call may have had its effect"
 

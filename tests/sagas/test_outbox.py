@@ -17,10 +17,13 @@ from django.test import override_settings
 from kombu import Connection, Exchange, Queue
 from kombu.exceptions import OperationalError
 
-from sagas import outbox, publishing, registry, store
 from sagas.conf import options
+from sagas.definition import registry
 from sagas.models import SagaEvent, SagaInstance
-from sagas.publishing import Message, Publisher
+from sagas.outbox import publisher as publishing
+from sagas.outbox import relay
+from sagas.outbox.publisher import Message, Publisher
+from sagas.storage import rows as store
 from sagas.testing import Runner
 from tests.sagas.toy import SoldOut, Started, World
 
@@ -32,8 +35,8 @@ NO_BROKER = "amqp://guest:guest@127.0.0.1:1//"
 
 @pytest.fixture(autouse=True)
 def _fresh_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outbox, "_resting", {})
-    monkeypatch.setattr(outbox, "_warned_at", float("-inf"))
+    monkeypatch.setattr(relay, "_resting", {})
+    monkeypatch.setattr(relay, "_warned_at", float("-inf"))
 
 
 @pytest.fixture
@@ -98,31 +101,31 @@ def sequences(messages: list[dict]) -> dict[str, list[int]]:
 
 
 def waiting() -> int:
-    return sum(found.events for found in outbox.backlog())
+    return sum(found.events for found in relay.backlog())
 
 
 def test_events_arrive_in_order_with_their_envelope(engine_runner: Runner, inbox: Inbox) -> None:
     row = Started().start()
     engine_runner.run()
-    assert outbox.relay() == 4
+    assert relay.relay() == 4
     messages = inbox()
     assert [message["type"] for message in messages] == ["saga.started", "tab.opened", "charge.made", "saga.completed"]
     first = messages[1]
     assert first["correlation_id"] == str(row.id)
-    assert first["id"] == first["eventId"] == str(outbox.event_id(row.id, 2))
+    assert first["id"] == first["eventId"] == str(relay.event_id(row.id, 2))
     assert first["causation_id"] == messages[0]["id"]
     assert first["payload"] == {"subject": row.subject, "order_id": row.subject}
     assert first["timestamp"].endswith("Z")
     assert first["routing_key"] == "tab.opened"
-    assert outbox.backlog() == []
-    assert outbox.relay() == 0
+    assert relay.backlog() == []
+    assert relay.relay() == 0
 
 
 def test_a_refusal_tells_its_code(engine_runner: Runner, inbox: Inbox) -> None:
     World.troubles["charge before"] = [SoldOut("No soup left.")]
     Started().start()
     engine_runner.run()
-    outbox.relay()
+    relay.relay()
     failed = next(message for message in inbox() if message["type"] == "charge.failed")
     assert failed["payload"]["code"] == "toy.sold_out"
 
@@ -130,18 +133,18 @@ def test_a_refusal_tells_its_code(engine_runner: Runner, inbox: Inbox) -> None:
 def test_an_event_has_the_same_id_however_often_it_is_sent(engine_runner: Runner) -> None:
     Started().start()
     event = SagaEvent.objects.exclude(type="").first()
-    assert outbox.envelope(event, None)["id"] == outbox.envelope(event, None)["id"]
+    assert relay.envelope(event, None)["id"] == relay.envelope(event, None)["id"]
 
 
 # -- numbers --------------------------------------------------------------------------------------------------------
 def test_the_events_of_a_subject_are_numbered_over_all_its_sagas(engine_runner: Runner, inbox: Inbox) -> None:
     first = Started().start()
     engine_runner.run()
-    outbox.relay()
+    relay.relay()
     second = Started().start()
     SagaInstance.objects.filter(pk=second.id).update(subject=first.subject)
     engine_runner.run()
-    outbox.relay()
+    relay.relay()
     assert sequences(inbox()) == {first.subject: list(range(1, 9))}
 
 
@@ -149,11 +152,11 @@ def test_a_number_stays_when_its_event_is_sent_again(engine_runner: Runner, inbo
     """The relay was killed between the broker's confirm and its mark, and an older row was committed since then."""
     row = Started().start()
     engine_runner.run()
-    outbox.relay()
+    relay.relay()
     before = {message["id"]: message["subject_sequence"] for message in inbox()}
     SagaEvent.objects.filter(saga_id=row.id).update(published_at=None)
     SagaEvent.objects.filter(saga_id=row.id, seq=1).update(id=0)
-    outbox.relay()
+    relay.relay()
     again = inbox()[len(before) :]
     assert {message["id"]: message["subject_sequence"] for message in again} == before
 
@@ -165,7 +168,7 @@ def test_an_event_committed_late_comes_after_what_was_numbered_before_it(engine_
     SagaEvent.objects.filter(saga_id=late.id).update(published_at=store.now())
     store.number_events(100)
     SagaEvent.objects.filter(saga_id=late.id, seq=1).update(published_at=None, id=-1)
-    outbox.relay()
+    relay.relay()
     assert [message["correlation_id"] for message in inbox()][:1] == [str(first.id)]
     assert sequences(inbox())[first.subject] == sorted(sequences(inbox())[first.subject])
 
@@ -176,10 +179,10 @@ def test_a_broker_that_is_down_leaves_the_events_for_later(engine_runner: Runner
     engine_runner.run()
     before = waiting()
     monkeypatch.setattr(current_app.conf, "broker_write_url", NO_BROKER)
-    assert outbox.relay() == 0
+    assert relay.relay() == 0
     assert waiting() == before > 0
     monkeypatch.undo()
-    assert outbox.relay() == before
+    assert relay.relay() == before
 
 
 def test_the_log_always_says_why(engine_runner: Runner, exchange: str, monkeypatch, caplog) -> None:
@@ -189,7 +192,7 @@ def test_the_log_always_says_why(engine_runner: Runner, exchange: str, monkeypat
     Started().start()
     monkeypatch.setattr(Publisher, "_open", time_out)
     with caplog.at_level(logging.WARNING, "sagas"):
-        assert outbox.relay() == 0
+        assert relay.relay() == 0
     assert "Events not published: TimeoutError() (1)" in caplog.messages
 
 
@@ -200,10 +203,10 @@ def test_an_event_that_cannot_be_told_keeps_back_its_own_order_only(
     engine_runner.run()
     data = SagaInstance.objects.get(pk=broken.id).data
     SagaInstance.objects.filter(pk=broken.id).update(data={"results": {}})
-    assert outbox.relay() == 4
+    assert relay.relay() == 4
     assert {message["correlation_id"] for message in inbox()} == {str(whole.id)}
     SagaInstance.objects.filter(pk=broken.id).update(data=data)
-    assert outbox.relay() == 4
+    assert relay.relay() == 4
 
 
 def test_events_of_a_newer_release_are_left_to_a_relay_of_it(engine_runner: Runner, inbox: Inbox) -> None:
@@ -213,10 +216,10 @@ def test_events_of_a_newer_release_are_left_to_a_relay_of_it(engine_runner: Runn
     definition = registry.get(row.name, row.version)
     registry.unregister(definition)
     try:
-        assert outbox.relay() == 0
+        assert relay.relay() == 0
     finally:
         registry.register(definition)
-    assert outbox.relay() == 4
+    assert relay.relay() == 4
     assert {message["payload"]["order_id"] for message in inbox()} == {row.subject}
 
 
@@ -227,7 +230,7 @@ def test_events_whose_definition_is_gone_for_good_go_out_in_the_end(engine_runne
     registry.unregister(definition)
     try:
         engine_runner.let_pass(options().backlog_patience + timedelta(seconds=1))
-        assert outbox.relay() == 4
+        assert relay.relay() == 4
     finally:
         registry.register(definition)
 
@@ -240,12 +243,12 @@ def test_what_was_confirmed_is_marked_though_a_later_event_is_refused(
     queue = full_queue("charge.#")
     rows = [Started().start() for _ in range(2)]
     engine_runner.run()
-    assert outbox.relay() == 4
-    assert outbox.relay() == 0
+    assert relay.relay() == 4
+    assert relay.relay() == 0
     assert "saga.completed" not in {message["type"] for message in inbox()}
-    assert {found.topic for found in outbox.backlog()} == {"charge", "saga"}
+    assert {found.topic for found in relay.backlog()} == {"charge", "saga"}
     queue.delete()
-    assert outbox.relay() == 4
+    assert relay.relay() == 4
     first_seen = list({message["id"]: message for message in inbox()}.values())
     assert sequences(first_seen) == {row.subject: [1, 2, 3, 4] for row in rows}
 
@@ -261,7 +264,7 @@ def test_a_refused_order_does_not_stop_the_others(
     others = [Started().start() for _ in range(3)]
     engine_runner.run()
     with override_settings(SAGAS=settings.SAGAS | {"RELAY_BATCH_SIZE": 2}):
-        outbox.relay()
+        relay.relay()
     finished = {message["correlation_id"] for message in inbox() if message["type"] == "saga.completed"}
     assert finished == {str(row.id) for row in others}
     assert {event.saga_id for event in SagaEvent.objects.exclude(type="").filter(published_at=None)} == {refused.id}
@@ -302,12 +305,12 @@ def test_a_topic_that_is_never_confirmed_costs_one_wait_and_then_rests(
     monkeypatch.setattr(Publisher, "_on_ack", deaf)
     Started().start()
     engine_runner.run()
-    assert outbox.relay() == 2
-    assert set(outbox._resting) == {"charge"}
+    assert relay.relay() == 2
+    assert set(relay._resting) == {"charge"}
     monkeypatch.setattr(Publisher, "_on_ack", heard)
-    assert outbox.relay() == 0
-    outbox._resting.clear()
-    assert outbox.relay() == 2
+    assert relay.relay() == 0
+    relay._resting.clear()
+    assert relay.relay() == 2
 
 
 def test_a_publisher_without_a_broker_says_so(exchange: str, monkeypatch) -> None:
@@ -320,7 +323,7 @@ def test_a_publisher_without_a_broker_says_so(exchange: str, monkeypatch) -> Non
 def test_the_backlog_is_told_by_topic(engine_runner: Runner, capsys) -> None:
     Started().start()
     engine_runner.run()
-    assert {found.topic: found.events for found in outbox.backlog()} == {"saga": 2, "tab": 1, "charge": 1}
+    assert {found.topic: found.events for found in relay.backlog()} == {"saga": 2, "tab": 1, "charge": 1}
     call_command("sagas", "backlog")
     words = capsys.readouterr().out.split()
     assert words[:3] == ["topic", "events", "oldest"]
@@ -330,7 +333,7 @@ def test_the_backlog_is_told_by_topic(engine_runner: Runner, capsys) -> None:
 def test_no_backlog_is_told_too(transactional_db: None, capsys) -> None:
     call_command("sagas", "backlog")
     assert capsys.readouterr().out == "Every event is published.\n"
-    assert outbox.oldest_age() == timedelta()
+    assert relay.oldest_age() == timedelta()
 
 
 def test_a_late_backlog_is_warned_of_once_a_minute(engine_runner: Runner, exchange: str, monkeypatch, caplog) -> None:
@@ -338,8 +341,8 @@ def test_a_late_backlog_is_warned_of_once_a_minute(engine_runner: Runner, exchan
     SagaEvent.objects.update(created_at=store.now() - timedelta(minutes=5))
     monkeypatch.setattr(current_app.conf, "broker_write_url", NO_BROKER)
     with caplog.at_level(logging.WARNING, "sagas"):
-        outbox.relay()
-        outbox.relay()
+        relay.relay()
+        relay.relay()
     late = [record for record in caplog.records if getattr(record, "action", "") == "outbox_late"]
     assert len(late) == 1
     assert late[0].age_seconds >= 300

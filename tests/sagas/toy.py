@@ -10,10 +10,10 @@ from typing import ClassVar, TypedDict
 from django.contrib.auth.models import Group
 from django.db import transaction
 
-from sagas import engine
-from sagas.definition import Retry, Saga, best_effort, minutes, seconds
+from sagas.definition.saga import Retry, Saga, best_effort, minutes, seconds
+from sagas.engine import commands
 from sagas.errors import Problem, Refusal
-from sagas.state import Row
+from sagas.machine.state import Row
 
 
 @dataclass(frozen=True)
@@ -161,6 +161,6 @@ class Started:
 
     def start(self) -> Row:
         with transaction.atomic():
-            return engine.start(
+            return commands.start(
                 toy, input=ToyInput(self.order_id, 1299), key=f"toy:{self.order_id}", subject=self.order_id, owner="ann"
             )

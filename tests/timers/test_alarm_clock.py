@@ -11,7 +11,7 @@ import pytest
 from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
-from sagas import clock
+from sagas.storage import clock
 from tests.timers.conftest import Bell
 from timers import checks, registry, services, steps, tasks
 from timers.errors import (

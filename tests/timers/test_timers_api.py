@@ -13,7 +13,7 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from sagas import clock
+from sagas.storage import clock
 from tests.timers.conftest import Bell
 from timers import services, steps
 from timers.models import ScheduledEvent

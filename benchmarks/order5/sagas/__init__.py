@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from benchmarks.order5 import steps
-from sagas.definition import Saga
-from sagas.registry import register
+from sagas.definition.registry import register
+from sagas.definition.saga import Saga
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,13 @@ from typing import Any
 
 from django.db import transaction
 
-from orders import cancelling, placing, services
-from orders.accepting import Started
+from orders import services
 from orders.models import Order
-from orders.placing import Placed
-from orders.requests import OrderRequest
+from orders.sagas.inputs import OrderRequest
+from orders.use_cases import cancel as cancelling
+from orders.use_cases import place as placing
+from orders.use_cases.accept import Started
+from orders.use_cases.place import Placed
 
 
 def open_it() -> None:

@@ -8,10 +8,10 @@ from typing import Any
 
 from django.db import connection
 
-from benchmarks.soak.fates import wrong_fates
-from benchmarks.soak.people import Errand
-from tests.chaos import books, oracle
-from tests.chaos.snapshot import Snapshot
+from benchmarks.soak.clients import Errand
+from benchmarks.soak.outcomes import wrong_fates
+from tests.harness import books, oracle
+from tests.harness.snapshot import Snapshot
 
 STEPS_DONE = "SELECT order_id, count(DISTINCT step) FROM plain_run WHERE step <> 'compensate' GROUP BY order_id"
 UNFINISHED = ("pendingPayment", "CANCELLING")

@@ -4,7 +4,7 @@ import sys
 
 from django.core.management.base import BaseCommand
 
-from campusg import lanes
+from tests import environments
 
 
 class Command(BaseCommand):
@@ -12,7 +12,7 @@ class Command(BaseCommand):
 
     def run_from_argv(self, argv: list[str]) -> None:
         try:
-            code = lanes.main(argv[2:])
+            code = environments.main(argv[2:])
         except KeyboardInterrupt:
             code = 130
         sys.exit(code)

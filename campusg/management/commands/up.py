@@ -8,7 +8,7 @@ from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 
-from campusg import demo, runner
+from campusg.launch import demo, processes
 
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
@@ -23,8 +23,8 @@ class Command(BaseCommand):
 
     def handle(self, *, host: str, port: int, no_demo: bool, **_: Any) -> None:
         try:
-            listener = runner.listen(host, port)
-        except runner.PortTaken as error:
+            listener = processes.listen(host, port)
+        except processes.PortTaken as error:
             raise CommandError(str(error)) from error
         self.stderr.write("Bringing the database up to date …")
         call_command("migrate", verbosity=0)
@@ -35,10 +35,10 @@ class Command(BaseCommand):
             self.stdout.flush()
 
         if settings.EMBEDDED:
-            runner.run_embedded(listener, announce)
+            processes.run_embedded(listener, announce)
         else:
             listener.close()
-            sys.exit(runner.run_processes(host, port, announce))
+            sys.exit(processes.run_processes(host, port, announce))
 
 
 def _url(host: str, port: int) -> str:

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from campusg import verifying
 from campusg.verifying import CODES, INVARIANTS, Verdict
-from sagas.invariants import Invariant
+from sagas.verification.invariants import Invariant
 
 #: Before that nobody wonders what takes so long.
 QUIET_SECONDS = 2.0

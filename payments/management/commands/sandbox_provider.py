@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from payments.gateways.sandbox.server import open_ledger, serve
+from payments.sandbox.server import open_ledger, serve
 
 DEFAULT_PORT = 8421
 

@@ -11,11 +11,16 @@ from typing import Any, TypeVar
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from sagas import deploys, engine, history, holds, outbox, registry, store
-from sagas.api.serializers import SagaSummary, parse_status
+from sagas.definition import registry
+from sagas.engine import commands, versions
 from sagas.errors import Problem, SagaError
+from sagas.holds import holds
+from sagas.machine.state import Row
 from sagas.models import SagaInstance
-from sagas.state import Row
+from sagas.outbox import relay
+from sagas.rest import representation
+from sagas.rest.serializers import SagaSummary, parse_status
+from sagas.storage import rows
 
 T = TypeVar("T")
 
@@ -65,11 +70,11 @@ class Command(BaseCommand):
             self.stdout.write(f"{saga.name} v{saga.version}: {len(saga.steps)} steps")
 
     def _backlog(self, options: dict[str, Any]) -> None:
-        topics = outbox.backlog()
+        topics = relay.backlog()
         if not topics:
             self.stdout.write("Every event is published.")
             return
-        now = store.now()
+        now = rows.now()
         self.stdout.write(f"{'topic':<12} {'events':>8}  oldest")
         for found in topics:
             self.stdout.write(_waiting(found.topic, found.events, now - found.oldest_at))
@@ -77,7 +82,7 @@ class Command(BaseCommand):
         self.stdout.write(_waiting("total", sum(found.events for found in topics), oldest))
 
     def _deploycheck(self, options: dict[str, Any]) -> None:
-        found = deploys.stranded()
+        found = versions.stranded()
         if found:
             raise CommandError("\n".join(["Do not deploy this code yet.", *map(str, found)]))
         self.stdout.write("Every saga in the database can go on with this code.")
@@ -120,15 +125,17 @@ class Command(BaseCommand):
 
     def _show_saga(self, saga: SagaInstance) -> None:
         self.stdout.write(f"{saga.name} v{saga.version} {saga.id}")
-        self.stdout.write(f"status  {saga.status}  step {history.current_step(saga) or '-'}  subject {saga.subject}")
-        if waiting := history.waiting_reason(saga):
+        self.stdout.write(
+            f"status  {saga.status}  step {representation.current_step(saga) or '-'}  subject {saga.subject}"
+        )
+        if waiting := representation.waiting_reason(saga):
             self.stdout.write(f"waits   {waiting} since {saga.held_since:%d %b %H:%M:%S}")
         if due := _next_retry(saga):
             self.stdout.write(f"next    {due}")
         for name in ("reason", "error"):
             if getattr(saga, name):
                 self.stdout.write(f"{name:<7} {getattr(saga, name)}")
-        for event in history.events_of(saga.pk, include_internal=True):
+        for event in representation.events_of(saga.pk, include_internal=True):
             self.stdout.write(
                 f"{event.created_at:%H:%M:%S.%f}  {event.status:<16} {event.step:<22} {event.message}".rstrip()
             )
@@ -147,17 +154,19 @@ class Command(BaseCommand):
             self.stdout.write(json.dumps(SagaSummary(saga).data) if options["as_json"] else _line(saga))
 
     def _cancel(self, options: dict[str, Any]) -> None:
-        self._act(lambda: engine.cancel(options["saga_id"], reason_code="other", reason=options["reason"], actor="cli"))
+        self._act(
+            lambda: commands.cancel(options["saga_id"], reason_code="other", reason=options["reason"], actor="cli")
+        )
 
     def _retry(self, options: dict[str, Any]) -> None:
-        self._act(lambda: engine.retry(options["saga_id"], reason=options["reason"], actor="cli"))
+        self._act(lambda: commands.retry(options["saga_id"], reason=options["reason"], actor="cli"))
 
     def _skip(self, options: dict[str, Any]) -> None:
         settled = {"reason": options["reason"], "actor": "cli", "result": options["result"]}
-        self._act(lambda: engine.skip(options["saga_id"], **settled))
+        self._act(lambda: commands.skip(options["saga_id"], **settled))
 
     def _close(self, options: dict[str, Any]) -> None:
-        self._act(lambda: engine.close(options["saga_id"], reason=options["reason"], actor="cli"))
+        self._act(lambda: commands.close(options["saga_id"], reason=options["reason"], actor="cli"))
 
     def _act(self, work: Callable[[], Row]) -> None:
         row = self._do(work)
@@ -171,12 +180,12 @@ class Command(BaseCommand):
 
 
 def _line(saga: SagaInstance) -> str:
-    line = f"{saga.id}  {saga.status:<16} {history.current_step(saga) or '-':<20} {saga.name}  {saga.subject}"
-    return f"{line}  {history.waiting_reason(saga) or _next_retry(saga)}".rstrip()
+    line = f"{saga.id}  {saga.status:<16} {representation.current_step(saga) or '-':<20} {saga.name}  {saga.subject}"
+    return f"{line}  {representation.waiting_reason(saga) or _next_retry(saga)}".rstrip()
 
 
 def _next_retry(saga: SagaInstance) -> str:
-    due_at = history.next_auto_retry_at(saga)
+    due_at = representation.next_auto_retry_at(saga)
     return f"retried by itself at {due_at:%d %b %H:%M} UTC" if due_at else ""
 
 

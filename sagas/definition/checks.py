@@ -1,0 +1,146 @@
+"""`manage.py check` proves every definition's wiring before anything runs.
+
+sagas.E001  a definition has no steps, or more than one pivot
+sagas.E002  a step needs an argument that nothing before it offers
+sagas.E003  an argument's annotation differs from that of what provides it
+sagas.E004  a compensation leans on its own step's result, or on a later one
+sagas.E005  two providers offer the same name
+sagas.E006  a step function takes positional arguments or lacks annotations
+sagas.E007  `events` names a step or compensation the saga does not have
+sagas.E008  a local step names what it uses; only a call depends on others
+sagas.E009  a task name is taken by two different functions
+sagas.W001  a step before the pivot changes something and names no compensation
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+from django.core.checks import CheckMessage, Error, Warning, register
+
+from sagas.definition import registry
+from sagas.definition.saga import (
+    OFFERED,
+    OFFERED_TO_COMPENSATIONS,
+    Kind,
+    Saga,
+    StepFunction,
+    parameter_types,
+    result_types,
+    task_name,
+)
+
+
+def register_checks() -> None:
+    register(check_definitions, "sagas")
+
+
+def check_definitions(**_: Any) -> list[CheckMessage]:
+    problems: list[CheckMessage] = []
+    tasks: dict[str, StepFunction] = {}
+    for saga in registry.all_definitions():
+        problems += check_definition(saga)
+        problems += _task_collisions(saga, tasks)
+    return problems
+
+
+def check_definition(saga: Saga) -> list[CheckMessage]:
+    """Everything that is wrong with one definition, as Django check messages."""
+    return [*_shape(saga), *_wiring(saga), *_events(saga), *_undoable(saga)]
+
+
+def _shape(saga: Saga) -> Iterator[CheckMessage]:
+    if not saga.steps:
+        yield Error(f"{saga.name} has no steps.", id="sagas.E001")
+    if sum(step.is_pivot for step in saga.steps) > 1:
+        yield Error(f"{saga.name} has more than one pivot.", hint="A saga turns once.", id="sagas.E001")
+    for step in saga.steps:
+        if step.uses and not step.is_remote:
+            hint = "Make it remote, or leave `uses` away: a local step must not talk to others."
+            yield Error(f"{saga.name}: {step.name} is local but uses {step.uses}.", hint=hint, id="sagas.E008")
+
+
+def _wiring(saga: Saga) -> Iterator[CheckMessage]:
+    available: dict[str, Any] = dict(saga.input_types)
+    for step in saga.steps:
+        own = result_types(step.function)
+        yield from _arguments(saga, step.function, available, OFFERED, later=own)
+        if step.compensation is not None:
+            offered = {**OFFERED, **OFFERED_TO_COMPENSATIONS}
+            yield from _arguments(saga, step.compensation.function, available, offered, later=own, is_undo=True)
+        for name in own.keys() & available.keys() | own.keys() & {*OFFERED, *OFFERED_TO_COMPENSATIONS}:
+            yield Error(
+                f"{saga.name}: {step.name} returns {name!r}, which is offered already.",
+                hint="Give the result another name.",
+                id="sagas.E005",
+            )
+        available |= own
+
+
+def _arguments(
+    saga: Saga,
+    function: StepFunction,
+    available: dict[str, Any],
+    offered: Any,
+    *,
+    later: dict[str, Any],
+    is_undo: bool = False,
+) -> Iterator[CheckMessage]:
+    where = f"{saga.name}: {function.__name__}"
+    parameters = inspect.signature(function).parameters.values()
+    for parameter in parameters:
+        if parameter.kind is not inspect.Parameter.KEYWORD_ONLY or parameter.annotation is inspect.Parameter.empty:
+            yield Error(f"{where} must take {parameter.name!r} as an annotated keyword-only argument.", id="sagas.E006")
+    for name, wanted in parameter_types(function).items():
+        given = offered.get(name, available.get(name))
+        if given is not None:
+            if given != wanted:
+                yield Error(f"{where} wants {name}: {wanted}, but it is {given}.", id="sagas.E003")
+        elif is_undo and name in later:
+            yield Error(
+                f"{where} leans on {name!r}, the result of the step it undoes.",
+                hint="After a lost reply there is no result: mint the id before the saga starts.",
+                id="sagas.E004",
+            )
+        else:
+            yield Error(
+                f"{where} wants {name!r}, which nothing before it offers.",
+                hint=f"Offered here: {', '.join(sorted({*available, *offered}))}.",
+                id="sagas.E002",
+            )
+
+
+def _events(saga: Saga) -> Iterator[CheckMessage]:
+    known = {function.__name__ for function in saga.functions}
+    for name in sorted(saga.events.keys() - known):
+        yield Error(f"{saga.name}: events names {name!r}, which is no step of it.", id="sagas.E007")
+    named = {event for pair in saga.events.values() for event in pair if event}
+    for name in sorted(alias for alias in saga.aliases if alias not in named and not alias.startswith("saga.")):
+        yield Error(f"{saga.name}: aliases names {name!r}, which is no event of it.", id="sagas.E007")
+    for name in sorted(set(saga.publishes) - saga.input_types.keys()):
+        yield Error(f"{saga.name}: publishes names {name!r}, which is no input field.", id="sagas.E007")
+
+
+def _undoable(saga: Saga) -> Iterator[CheckMessage]:
+    pivot = saga.pivot_position
+    for step in saga.steps:
+        is_before = pivot is None or step.position < pivot
+        if is_before and step.kind is not Kind.READ and step.compensation is None:
+            yield Warning(
+                f"{saga.name}: {step.name} can be left behind: it names no compensation.",
+                hint="Add compensate=…, or make it a read if it changes nothing.",
+                id="sagas.W001",
+            )
+
+
+def _task_collisions(saga: Saga, tasks: dict[str, StepFunction]) -> Iterator[CheckMessage]:
+    for function in saga.functions:
+        known = tasks.setdefault(task_name(function), function)
+        if known is not function:
+            yield Error(
+                f"Two functions claim the task {task_name(function)}.",
+                hint="A task is named by its app and function; rename one.",
+                id="sagas.E009",
+            )

@@ -1,0 +1,180 @@
+"""Real processes: workers, beats and webs that can be started, killed whole, or robbed of one child."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tests.servers.private import children_of
+from tests.servers.reaper import Guardian
+
+ROOT = Path(__file__).resolve().parents[2]
+CELERY = [sys.executable, "-m", "celery", "-A", "campusg.celery"]
+COMMANDS = {
+    "worker": [*CELERY, "worker", "-P", "prefork", "-c", "2", "--without-gossip", "--without-mingle", "-l", "WARNING"],
+    "beat": [*CELERY, "beat", "-l", "WARNING", "--pidfile="],
+}
+
+
+@dataclass
+class Fleet:
+    """Processes under one environment. Whatever happens, none of them outlives the block.
+
+    Several threads may start and kill at once. A process that is started again gets the environment of that moment.
+    """
+
+    environment: Mapping[str, str]
+    folder: Path
+    commands: Mapping[str, list[str]] = field(default_factory=lambda: COMMANDS)
+    #: Ends the processes when this one is killed before it could.
+    guardian: Guardian | None = None
+    processes: dict[str, list[subprocess.Popen[bytes]]] = field(default_factory=dict)
+    kills: Counter[str] = field(default_factory=Counter)
+    logs: dict[int, Path] = field(default_factory=dict)
+    _started: int = 0
+    _is_over: bool = False
+    _own_commands: dict[int, list[str] | None] = field(default_factory=dict)
+    _leaving: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    _lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._lock:
+            for process in [*self._leaving, *(one for processes in self.processes.values() for one in processes)]:
+                self._end(process)
+            self.processes.clear()  # so that no other thread takes what was ended here for fallen
+            self._is_over = True
+
+    def start(self, role: str, command: list[str] | None = None, **more: str) -> subprocess.Popen[bytes]:
+        """Start one process of this role; its words go to a file of its own."""
+        with self._lock:
+            if self._is_over:
+                raise RuntimeError("The fleet has ended.")
+            self._started += 1
+            log = self.folder / f"{role}-{self._started}.log"
+            arguments = command or self.commands[role]
+            if role == "worker":
+                arguments = [*arguments, "-n", f"w{self._started}-{os.getpid()}@localhost"]
+            with log.open("wb") as output:
+                process = subprocess.Popen(
+                    arguments, cwd=ROOT, env={**os.environ, **self.environment, **more}, start_new_session=True,
+                    stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+                )  # fmt: skip
+            if self.guardian is not None:
+                self.guardian.watch(process.pid)
+            self.logs[process.pid] = log
+            self._own_commands[process.pid] = command
+            self.processes.setdefault(role, []).append(process)
+        return process
+
+    def replace(self, role: str, process: subprocess.Popen[bytes]) -> None:
+        """Kill -9 a process with all its children and start another in its place."""
+        with self._lock:
+            if process in self.processes[role]:  # else something else ended it meanwhile
+                self.kills[role] += 1
+                self.stop(role, process)
+                self.start(role, self._own_commands[process.pid])
+
+    def stop(self, role: str, process: subprocess.Popen[bytes]) -> None:
+        """Kill -9 a process with all its children; nothing comes in its place."""
+        with self._lock:
+            self._end(process)
+            self.processes[role].remove(process)
+
+    def _end(self, process: subprocess.Popen[bytes]) -> None:
+        kill_group(process)
+        if self.guardian is not None:
+            self.guardian.forget(process.pid)
+
+    def retire(self, role: str, process: subprocess.Popen[bytes], *, seconds: float) -> bool | None:
+        """SIGTERM, as a deploy does, and wait until it has ended. False if it had to be killed after all, None if
+        something else has ended it before."""
+        with self._lock:
+            if process not in self.processes[role]:
+                return None
+            self.processes[role].remove(process)
+            self._leaving.append(process)
+        process.terminate()
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        finally:
+            self._end(process)  # and whatever it may have left behind
+        return True
+
+    def renew(self, role: str, process: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
+        """Start what this process was again, beside it."""
+        return self.start(role, self._own_commands[process.pid])
+
+    def kill_any(self, role: str, chance: random.Random) -> bool:
+        """Kill -9 one whole process and start it again; False if none is up."""
+        with self._lock:
+            if not self.processes.get(role):
+                return False
+            self.replace(role, chance.choice(self.processes[role]))
+            return True
+
+    def kill_any_child(self, chance: random.Random, workers: Iterable[subprocess.Popen[bytes]] | None = None) -> bool:
+        """Kill -9 one prefork child of some worker (of these); False if none is up yet."""
+        with self._lock:
+            among = self.processes["worker"] if workers is None else workers
+            children = [child for worker in among for child in children_of(worker.pid)]
+            if not children:
+                return False
+            with suppress(ProcessLookupError):
+                os.kill(chance.choice(children), signal.SIGKILL)
+            self.kills["child"] += 1
+            return True
+
+    def restart_the_fallen(self) -> list[str]:
+        """Start again what ended by itself, as a supervisor would; answers what that was."""
+        fallen = []
+        with self._lock:
+            for role, processes in self.processes.items():
+                for process in [process for process in processes if process.poll() is not None]:
+                    processes.remove(process)
+                    self._end(process)  # what it left behind
+                    fallen.append(f"{role} exited with {process.returncode}: {self._words_of(process)}")
+                    self.start(role, self._own_commands[process.pid])
+        return fallen
+
+    def _words_of(self, process: subprocess.Popen[bytes]) -> str:
+        lines = self.logs[process.pid].read_text(errors="replace").strip().splitlines()
+        return " / ".join(lines[-2:])[-300:] or "it said nothing"
+
+    def last_words(self) -> str:
+        """What the processes said, for a test that failed."""
+        logs = sorted(self.folder.glob("*.log"), key=lambda log: log.stat().st_mtime)
+        return "\n".join(f"--- {log.name}\n{log.read_text(errors='replace')[-1500:]}" for log in logs[-8:])
+
+
+def kill_group(process: subprocess.Popen[bytes]) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def wait_for_children(process: subprocess.Popen[bytes], count: int, *, seconds: float = 40) -> None:
+    """Until a worker has its pool, which is when it is about to consume."""
+    deadline = time.monotonic() + seconds
+    while len(children_of(process.pid)) < count:
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise AssertionError(f"the worker did not come up: {process.poll()}")
+        time.sleep(0.1)

@@ -1,0 +1,374 @@
+"""The engine's real code in a world where everything goes wrong at once, decided by one seeded random generator.
+
+Workers are virtual and single-threaded, and they interleave where real ones do: a call runs with no transaction open,
+so other messages, sweeps, cancellations and jumps of the clock happen *inside* it, also past its lease. A crash is a
+`BaseException` at a failpoint or in an effect. First everything fails and nothing may ever be wrong; then nothing
+fails any more and everything must end. The same seed gives the same trace.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
+from types import SimpleNamespace
+from unittest import mock
+
+from celery.exceptions import Ignore
+from django.conf import settings
+from django.db import transaction
+from django.test import override_settings
+
+from sagas import tasks
+from sagas.engine import commands
+from sagas.engine import dispatch as publishing
+from sagas.engine import sweep as recovery
+from sagas.engine.execution import StepFailed
+from sagas.errors import AlreadyCancelling, AlreadyHeld, CannotCancel, CannotRetry, NotHeld
+from sagas.failpoints import installed
+from sagas.holds import holds
+from sagas.models import OPEN, SagaHold, SagaInstance
+from sagas.storage import clock, rows
+from tests.proofs.simulation import fixtures
+from tests.proofs.simulation.broker import Broker, Message, Task
+from tests.proofs.simulation.fault_hooks import Crash, Stage
+from tests.proofs.simulation.fault_profile import CALM, Weather
+from tests.proofs.simulation.fixtures import DEPENDENCIES, JOURNEYS, SoldOut, Taken, Trip
+from tests.proofs.simulation.oracle import Oracle, Violation
+from tests.proofs.simulation.provider import Provider
+from tests.proofs.simulation.world import empty_tables, stopped_clock
+
+SAGAS_PER_WORLD = 3
+ACTS_PER_WORLD = 75
+#: Rounds of "deliver everything, then wait" that no right world needs; reaching it means a saga runs in circles.
+MOST_ROUNDS = 400
+#: Virtual time in which every saga must have ended after the last fault, its longest chain of retries included.
+PATIENCE = timedelta(minutes=30)
+ROUNDS_OF_OPERATORS = 4
+#: How often the process that changes a hold is the one whose memory of it is looked at next.
+SAME_PROCESS = 0.5
+#: While something is on hold the sweep is what lets sagas go, so it comes at least this often.
+SWEEP_OF_HOLDS = timedelta(seconds=5)
+EXPECTED = (AlreadyCancelling, AlreadyHeld, CannotCancel, CannotRetry, NotHeld, Taken)
+
+
+@dataclass
+class Simulation:
+    """One world: a few sagas, one broker, one provider, one clock."""
+
+    seed: int
+    chance: random.Random = field(init=False)
+    weather: Weather = field(init=False)
+    provider: Provider = field(default_factory=Provider)
+    broker: Broker = field(init=False)
+    oracle: Oracle = field(init=False)
+    trace: list[str] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    stage: Stage = field(init=False)
+    depth: int = 0
+
+    def __post_init__(self) -> None:
+        self.chance = random.Random(self.seed)
+        self.weather = Weather.draw(self.chance)
+        self.broker = Broker(self.chance, loses=self.weather.loses, doubles=self.weather.doubles)
+        self.oracle = Oracle(self.provider)
+        self.stage = Stage(self, self.provider)
+
+    # -- the two phases -----------------------------------------------------------------------------------------
+    def run(self) -> Simulation:
+        with self._world():
+            while self.counts["acts"] < ACTS_PER_WORLD:
+                self.something_happens()
+            self.calm_down()
+            for hold in SagaHold.objects.filter(released_at=None, is_automatic=False).order_by("dependency"):
+                self._process(f"release {hold.dependency}", lambda name=hold.dependency: self._release(name))
+            self.converge()
+            for _ in range(ROUNDS_OF_OPERATORS):
+                self._retry_parked()
+                self.converge()
+            self._require_all_final()
+        self.counts["sagas"] += len(self.oracle.watched)
+        self.counts["opened by the breaker"] += SagaHold.objects.filter(is_automatic=True).count()
+        for seen in self.oracle.watched.values():
+            self.counts.update([seen.row.status, *(event.action for event in seen.events)])
+        return self
+
+    def run_or_explain(self) -> Simulation:
+        """Like `run`, but a violation brings the seed and the end of the trace along."""
+        try:
+            return self.run()
+        except AssertionError as violation:
+            trace = "\n".join(self.trace[-80:])
+            raise Violation(f"seed {self.seed}: {violation}\n{trace}") from violation
+
+    def calm_down(self) -> None:
+        self.weather = CALM
+        self.broker.loses = self.broker.doubles = 0.0
+        self.note("-- the faults are over")
+
+    def converge(self) -> None:
+        """Deliver, wait and sweep until nothing is left to do; then judge."""
+        calm_since = clock.offset()
+        for _ in range(MOST_ROUNDS):
+            while self.broker.messages or self.broker.errbacks:
+                self.deliver()
+            if not self._wait_for_next():
+                break
+        else:
+            raise Violation("the sagas never end")
+        took = clock.offset() - calm_since
+        if took > PATIENCE:
+            raise Violation(f"the sagas needed {took} to end")
+        self.oracle.judge()
+
+    def _wait_for_next(self) -> bool:
+        """Move the clock to when the next saga is due, and sweep. False if none is."""
+        open_sagas = SagaInstance.objects.filter(status__in=OPEN).order_by("wake_at")
+        first = open_sagas.first()
+        if first is None or first.wake_at is None:
+            return False
+        until = max(first.wake_at - rows.now(), timedelta(0))
+        if open_sagas.exclude(held_by="").exists():
+            until = min(until, SWEEP_OF_HOLDS)
+        self.advance(until + timedelta(milliseconds=5))
+        self.sweep()
+        return True
+
+    def _retry_parked(self) -> None:
+        for row in SagaInstance.objects.filter(status="NEEDS_ATTENTION").order_by("created_at", "key"):
+            self._process(f"retry {self._name(row.pk)}", lambda row=row: self._operate(row.pk))
+
+    def _require_all_final(self) -> None:
+        parked = SagaInstance.objects.filter(status="NEEDS_ATTENTION").count()
+        if parked:
+            raise Violation(f"{parked} sagas are parked although nothing fails any more")
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256("\n".join(self.trace).encode()).hexdigest()
+
+    def note(self, line: str) -> None:
+        self.trace.append(f"{'  ' * self.depth}{clock.offset().total_seconds():.3f} {line}")
+
+    # -- events -------------------------------------------------------------------------------------------------
+    def something_happens(self) -> None:
+        acts: dict[Callable[[], None], float] = {self.time_passes: 4, self.sweep: 3}
+        acts[self.start] = 5 if len(self.oracle.watched) < SAGAS_PER_WORLD else 0.3
+        if self.broker.messages or self.broker.errbacks:
+            acts |= {self.deliver: 25, self.purge: 0.2}
+        if self._parked():
+            acts[self.operator] = 3
+        if self.oracle.watched:
+            acts |= {self.until_the_next: 4, self.cancel: 0.8, self.link_error: 1, self.accept: 0.5}
+            acts[self.release if self._is_anything_held() else self.hold] = 0.6
+        act = self.chance.choices(list(acts), list(acts.values()))[0]
+        self.counts["acts"] += 1
+        self.counts["meanwhile"] += self.depth > 0
+        act()
+
+    def deliver(self) -> None:
+        errbacks = len(self.broker.errbacks)
+        if errbacks and self.chance.randrange(errbacks + len(self.broker.messages)) < errbacks:
+            self._deliver_errback()
+        elif self.broker.messages:
+            self._deliver_message(self.broker.take())
+
+    def _deliver_message(self, message: Message) -> None:
+        name, hint = message.chain[0]
+        task = Task.of(message)
+        if message.redelivered:
+            self.stage.excuse(self._name(hint.saga_id))
+        label = f"{name} {self._name(hint.saga_id)} {hint.position}/{hint.epoch}{' again' * message.redelivered}"
+        ended = self._process(label, lambda: tasks._run_step(task, str(hint.saga_id), hint.position, hint.epoch))
+        if ended == "crash":
+            self._worker_lost(message)
+        elif ended == "StepFailed":
+            self.broker.link_error(hint.saga_id, hint.epoch)
+        elif ended == "" and task.rest:
+            self.broker.publish(task.rest)
+        if ended != "crash" and self.chance.random() < self.broker.doubles / 4:
+            self.broker.hand_out(Message(message.chain, redelivered=True))  # its acknowledgement was lost
+
+    def _worker_lost(self, message: Message) -> None:
+        """Celery has four ways to take a dead worker: redeliver, call link_error, both, or neither."""
+        self.counts["crashes"] += 1
+        fate = self.chance.randrange(4)
+        if fate & 1:
+            self.broker.hand_out(Message(message.chain, redelivered=True))
+        if fate & 2:
+            self.broker.link_error(message.hint.saga_id, message.hint.epoch)
+
+    def _deliver_errback(self) -> None:
+        saga_id, epoch = self.broker.take_errback()
+        self.stage.excuse(self._name(saga_id))
+        self._process(f"link_error {self._name(saga_id)} {epoch}", lambda: tasks.compensate.run(str(saga_id), epoch))
+
+    def sweep(self) -> None:
+        self._process("sweep", recovery.sweep)
+
+    def time_passes(self) -> None:
+        low, high = self.chance.choices([(0, 2), (2, 12), (10, 70), (60, 200)], [8, 6, 4, 1])[0]
+        self.advance(timedelta(seconds=self.chance.uniform(low, high)))
+
+    def until_the_next(self) -> None:
+        """Let time pass until some saga is due, and sweep."""
+        self._wait_for_next()
+
+    def advance(self, by: timedelta) -> None:
+        clock.advance(by)
+        self.note("time passes")
+
+    def start(self) -> None:
+        """Start a saga, or one of the old ones again, as a client does that got no answer."""
+        number = self.chance.randrange(len(self.oracle.watched) + 1)
+        if number < SAGAS_PER_WORLD:
+            self._process(f"start {number}", lambda: self._start(number))
+
+    def _start(self, number: int) -> None:
+        saga = JOURNEYS[(self.seed + number) % len(JOURNEYS)]
+        order_id = f"{number:02d}"
+        trip = Trip(order_id, f"pay-{order_id}")
+        with suppress(SoldOut, ConnectionError), transaction.atomic():  # the client is told, nothing is written
+            commands.start(saga, input=trip, key=order_id, subject=order_id, owner="ann")
+
+    def cancel(self) -> None:
+        if saga_id := self._any_saga():
+            self._process(
+                f"cancel {self._name(saga_id)}",
+                lambda: commands.cancel(saga_id, reason_code="customer_request", reason="x", actor="ann"),
+            )
+
+    def operator(self) -> None:
+        saga_id = uuid.UUID(self.chance.choice(self._parked()))
+        self._process(f"retry {self._name(saga_id)}", lambda: self._operate(saga_id))
+
+    def _parked(self) -> list[str]:
+        return [key for key, seen in sorted(self.oracle.watched.items()) if seen.row.status == "NEEDS_ATTENTION"]
+
+    def _operate(self, saga_id: uuid.UUID) -> None:
+        commands.retry(saga_id, reason="looked at it", actor="op")
+
+    def hold(self) -> None:
+        name = self.chance.choice(DEPENDENCIES)
+        self._process(f"hold {name}", lambda: holds.hold(name, reason="it is down", actor="op"))
+
+    def release(self) -> None:
+        name = self.chance.choice(DEPENDENCIES)
+        self._process(f"release {name}", lambda: self._release(name))
+
+    def _release(self, name: str) -> None:
+        holds.release(name, reason="it is up", actor="op", per_second=self.chance.choice([None, 0.2]))
+
+    def _is_anything_held(self) -> bool:
+        return SagaHold.objects.filter(released_at=None).exists()
+
+    def accept(self) -> None:
+        """Somebody takes the order of a completed saga, unless it is being cancelled."""
+        if saga_id := self._any_saga():
+            self._process(f"accept {self._name(saga_id)}", lambda: self._accept(saga_id))
+
+    def _accept(self, saga_id: uuid.UUID) -> None:
+        order_id = SagaInstance.objects.get(pk=saga_id).subject
+        done = SagaInstance.objects.filter(pk=saga_id, status="COMPLETED").exists()
+        if done and not {"claim", "accept"} & set(fixtures.effects(order_id)):
+            fixtures.write_effect(order_id, "accept")
+
+    def link_error(self) -> None:
+        """Celery calls it for whatever reason: twice, late, or for a step that succeeded."""
+        if saga_id := self._any_saga():
+            epoch = self.oracle.watched[saga_id.hex].row.epoch
+            self.broker.link_error(saga_id, max(1, epoch - self.chance.choice([0, 0, 1, 2])))
+
+    def purge(self) -> None:
+        self.note("the broker forgets everything")
+        self.broker.purge()
+
+    def _any_saga(self) -> uuid.UUID | None:
+        keys = sorted(self.oracle.watched)
+        return uuid.UUID(self.chance.choice(keys)) if keys else None
+
+    def _name(self, saga_id: uuid.UUID) -> str:
+        seen = self.oracle.watched.get(saga_id.hex)
+        return seen.row.order_id if seen else "?"
+
+    # -- processes ----------------------------------------------------------------------------------------------
+    def _process(self, label: str, work: Callable[[], object]) -> str:
+        """Let a process do one thing. Returns how it ended: "", "crash", or the name of an expected exception."""
+        self.note(label)
+        self.counts["events"] += 1
+        ended = ""
+        self.depth += 1
+        try:
+            work()
+        except Crash:
+            ended = "crash"
+        except (Ignore, StepFailed, *EXPECTED) as expected:
+            ended = type(expected).__name__
+        except Exception as unexpected:  # noqa: BLE001 - kept: inside another's call it would pass for that call's trouble
+            self.stage.violations.append(f"{label} raised {unexpected!r}")
+        finally:
+            self.depth -= 1
+        lines = self._look(label)
+        for line in [f"-> {ended}"] * bool(ended) + lines:
+            self.note(line)
+        return ended
+
+    def _look(self, label: str) -> list[str]:
+        """What the oracle saw change. A violation inside another's call is raised again when that call is over."""
+        lines = []
+        if transaction.get_connection().in_atomic_block:
+            self.stage.violations.append(f"{label} left a transaction open")
+        try:
+            lines = self.oracle.look()
+        except Violation as violation:
+            self.stage.violations.append(str(violation))
+        if self.stage.violations:
+            raise Violation("; ".join(self.stage.violations))
+        return lines
+
+    @contextmanager
+    def _world(self) -> Iterator[None]:
+        """Everything the engine takes from outside, replaced: clock, broker, ids, chance, and the end of a process."""
+        before_chance = random.getstate()
+        with ExitStack() as stack:
+            stack.enter_context(stopped_clock())
+            stack.enter_context(installed(self.stage.reached))
+            stack.enter_context(mock.patch.object(tasks, "consumes", self._consumes))
+            stack.enter_context(mock.patch.object(commands, "uuid7", self._new_id))
+            stack.enter_context(override_settings(SAGAS=settings.SAGAS | {"BREAKER_TROUBLES": self.weather.breaker}))
+            stack.enter_context(self._holds_as_others_see_them())
+            stack.callback(publishing.set_publisher, publishing.set_publisher(self.broker.publish))
+            stack.callback(fixtures.set_stage, fixtures.set_stage(self.stage))
+            stack.callback(random.setstate, before_chance)
+            random.seed(self.seed)
+            empty_tables()
+            yield
+
+    @contextmanager
+    def _holds_as_others_see_them(self) -> Iterator[None]:
+        """What was read of the holds grows old in virtual time; and who forgets it is often another process."""
+        forget = holds.forget
+        forget()
+
+        def sometimes() -> None:
+            if self.chance.random() < SAME_PROCESS:
+                forget()
+
+        virtual = SimpleNamespace(monotonic=lambda: clock.offset().total_seconds())
+        with (
+            mock.patch.object(holds, "time", virtual),
+            mock.patch.object(holds, "forget", sometimes),
+        ):
+            yield
+        forget()
+
+    def _consumes(self, _: str) -> bool:
+        return self.chance.random() < self.weather.runs_ahead
+
+    def _new_id(self) -> uuid.UUID:
+        return uuid.UUID(int=self.chance.getrandbits(128), version=4)

@@ -1,0 +1,106 @@
+"""Errors over HTTP."""
+
+from __future__ import annotations
+
+import pytest
+from django.db import OperationalError
+from django.test import Client
+from rest_framework import exceptions
+
+from sagas.errors import Problem, Refusal
+from sagas.rest import problems
+
+MEMBERS = {"type", "title", "status", "detail", "code", "advice", "instance"}
+
+
+class SoldOut(Refusal):
+    code = "order.sold_out"
+    status = 409
+    title = "Sold out"
+    advice = "Take something else."
+
+
+def body_of(error: Exception) -> dict[str, object]:
+    document = problems.document_for(error)
+    assert document is not None
+    return document.body("/api/orders")
+
+
+def test_a_problem_says_what_which_and_what_next() -> None:
+    body = body_of(SoldOut("No burgers left.", product_ids=["burger"]))
+    assert body == {
+        "type": "https://campusg.example/problems/order.sold_out",
+        "title": "Sold out",
+        "status": 409,
+        "detail": "No burgers left.",
+        "code": "order.sold_out",
+        "advice": "Take something else.",
+        "instance": "/api/orders",
+        "product_ids": ["burger"],
+    }
+
+
+def test_field_errors_come_as_a_flat_list_with_paths() -> None:
+    error = exceptions.ValidationError(
+        {"items": [{}, {"price": ["Too many decimals."]}], "non_field_errors": ["Empty."]}
+    )
+    body = body_of(error)
+    assert body["code"] == "request.invalid"
+    assert body["errors"] == [
+        {"field": "items.1.price", "code": "invalid", "detail": "Too many decimals."},
+        {"field": "", "code": "invalid", "detail": "Empty."},
+    ]
+    assert body["detail"] == "items.1.price: Too many decimals. Empty."
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (exceptions.ParseError(), 400, "request.malformed"),
+        (exceptions.NotAuthenticated(), 401, "auth.required"),
+        (exceptions.AuthenticationFailed(), 401, "auth.failed"),
+        (exceptions.PermissionDenied(), 403, "auth.forbidden"),
+        (exceptions.NotFound(), 404, "not_found"),
+        (exceptions.MethodNotAllowed("PUT"), 405, "method_not_allowed"),
+        (exceptions.UnsupportedMediaType("text/plain"), 415, "unsupported_media_type"),
+        (exceptions.Throttled(3), 429, "rate_limited"),
+        (Problem(), 400, "problem"),
+    ],
+)
+def test_every_kind_of_error_has_a_status_a_code_and_advice(error: Exception, status: int, code: str) -> None:
+    body = body_of(error)
+    assert body.keys() >= MEMBERS
+    assert (body["status"], body["code"]) == (status, code)
+    assert body["advice"]
+
+
+def test_a_database_that_is_away_is_a_503_with_retry_after() -> None:
+    document = problems.document_for(OperationalError("connection refused"))
+    assert document is not None
+    assert (document.status, document.code, document.headers) == (503, "database.unavailable", {"Retry-After": "5"})
+
+
+def test_a_throttled_caller_learns_how_long_to_wait() -> None:
+    document = problems.document_for(exceptions.Throttled(wait=2.2))
+    assert document is not None
+    assert document.headers == {"Retry-After": "3"}
+
+
+def test_a_bug_is_nobodys_problem_document() -> None:
+    assert problems.document_for(KeyError("x")) is None
+
+
+@pytest.mark.django_db
+def test_an_unknown_address_answers_with_a_problem(client: Client) -> None:
+    response = client.get("/api/nothing")
+    assert response.status_code == 404
+    assert response["Content-Type"] == "application/problem+json"
+    assert response.json()["instance"] == "/api/nothing"
+
+
+@pytest.mark.django_db
+def test_without_a_token_the_answer_names_the_scheme(client: Client) -> None:
+    response = client.get("/api/sagas")
+    assert response.status_code == 401
+    assert response["WWW-Authenticate"] == "Token"
+    assert response.json()["code"] == "auth.required"
