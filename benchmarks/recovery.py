@@ -128,7 +128,8 @@ def after_kills(place: Place, kills: int, chance: random.Random) -> bool:
 def keep_busy(is_over: threading.Event) -> None:
     from django.db import connection
 
-    from sagas.models import OPEN, SagaInstance
+    from sagas.models import SagaInstance
+    from sagas.statuses import OPEN
 
     while not is_over.is_set():
         for _ in range(UNDER_WAY - SagaInstance.objects.filter(status__in=OPEN).count()):
@@ -182,10 +183,11 @@ def last_event(saga_id: str) -> int:
 
 def remember(place: Place, hit: list[dict[str, Any]], seen: dict[int, int], role: str) -> None:
     """Those that were at work still: nothing was recorded between our look and the kill, and they were not done."""
-    from sagas.models import OPEN, SagaInstance
-    from sagas.storage import rows
+    from sagas.models import SagaInstance
+    from sagas.statuses import OPEN
+    from sagas.storage import storage
 
-    at = rows.now()
+    at = storage().now()
     for task in hit:
         saga = SagaInstance.objects.get(pk=task["args"][0])
         if saga.seq == seen[task["worker_pid"]] and saga.status in OPEN:
@@ -260,7 +262,8 @@ def is_taken(web: Web) -> bool:
 
 
 def is_quiet() -> bool:
-    from sagas.models import OPEN, SagaInstance
+    from sagas.models import SagaInstance
+    from sagas.statuses import OPEN
 
     return not SagaInstance.objects.filter(status__in=OPEN).exists()
 

@@ -120,9 +120,9 @@ def relay() -> None:
     from django.db.models import F
 
     from sagas.models import SagaEvent
-    from sagas.storage import rows as store
+    from sagas.storage import storage
 
-    store.number_events(1_000_000)
+    storage().number_events(1_000_000)
     SagaEvent.objects.exclude(type="").update(published_at=F("created_at"))
 
 

@@ -14,7 +14,7 @@ import environ
 
 from campusg import logs, topology
 from campusg.launch import secret_key
-from sagas.definition.saga import Retry
+from sagas import Retry, Status
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -220,7 +220,7 @@ SPECTACULAR_SETTINGS = {
     "SCHEMA_PATH_PREFIX": r"/api/",
     # Several things have a field called `status`; each gets a name of its own.
     "ENUM_NAME_OVERRIDES": {
-        "SagaStatus": "sagas.models.Status",
+        "SagaStatus": Status.choices,
         "OrderStatus": "orders.models.OrderStatus",
         "PaymentStatus": "payments.models.PaymentStatus",
         "TimerStatus": "timers.models.EventStatus",
@@ -302,12 +302,12 @@ STEP_RETRIES = env.int("CAMPUSG_STEP_RETRIES", default=3)
 STEP_RETRY_DELAY = timedelta(seconds=env.float("CAMPUSG_STEP_RETRY_DELAY_SECONDS", default=5.0))
 SAGAS: dict[str, Any] = {
     "RETRY": Retry(retries=STEP_RETRIES, first=STEP_RETRY_DELAY),
-    "RUN_AHEAD": env.bool("CAMPUSG_RUN_AHEAD", default=True),
+    "RUN_INLINE": env.bool("CAMPUSG_RUN_INLINE", default=True),
     "AUTO_RETRY_DELAYS": tuple(
         timedelta(minutes=m)
         for m in env.list("CAMPUSG_AUTO_RETRY_MINUTES", cast=float, default=[5, 30, 120, 480, 1440])
     ),
-    "BREAKER_TROUBLES": env.int("CAMPUSG_BREAKER_TROUBLES", default=10),
+    "BREAKER_FAILURES": env.int("CAMPUSG_BREAKER_FAILURES", default=10),
     "BREAKER_WINDOW": timedelta(seconds=env.float("CAMPUSG_BREAKER_WINDOW_SECONDS", default=60.0)),
     "BREAKER_PROBE": timedelta(seconds=env.float("CAMPUSG_BREAKER_PROBE_SECONDS", default=30.0)),
     "RELEASE_PER_SECOND": env.float("CAMPUSG_RELEASE_PER_SECOND", default=20.0),

@@ -15,4 +15,4 @@ class OrdersConfig(AppConfig):
 
         expire.register_timer_handler()
         payment_guards.register()
-        saga_preview.register("create_order", preview.explain)
+        saga_preview.explain_cancellation("create_order", preview.explain)

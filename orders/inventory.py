@@ -14,7 +14,8 @@ from django.db.models import Q
 
 from orders.errors import OutOfStock, ReservationExpired
 from orders.models import MenuItem, Order, OrderStatus, ReservationStatus, StockReservation
-from sagas.models import SagaInstance, Status
+from sagas.models import SagaInstance
+from sagas.statuses import Status
 from timers.clock import database_now
 
 # Longer than a create-order saga may take with all its retries, unless it waits for what is on hold.

@@ -16,7 +16,8 @@ from orders import inventory
 from orders.errors import CannotAccept, CannotCancel, CannotComplete, OrderError, UnknownOrder, WrongStatus
 from orders.models import Order, OrderLine, OrderStatus
 from orders.money import from_cents
-from sagas.models import OPEN, Action, SagaEvent, SagaInstance, Status
+from sagas.models import SagaEvent, SagaInstance
+from sagas.statuses import OPEN, Action, Status
 from timers.clock import database_now
 
 CANCELLABLE = (OrderStatus.PENDING_PAYMENT, OrderStatus.CREATED)

@@ -15,8 +15,10 @@ from orders.models import IdempotencyKey, MenuItem, Order, OrderLine, OrderStatu
 from orders.services import SYSTEM
 from orders.use_cases.expire import REASON_CODE
 from payments.models import EscrowTransaction, Payment, PaymentStatus, TransactionStatus, TransactionType
-from sagas.models import Action, SagaEvent, SagaInstance, Status
+from sagas.models import SagaEvent, SagaInstance
+from sagas.statuses import Action, Status
 from sagas.verification.invariants import Breach, Invariant, UuidOfText, UuidText, differences
+from sagas.verification.verify import register_invariants
 from timers.models import ScheduledEvent
 
 #: How long after its window an order may still be CREATED before that is a breach and not a sweep on its way.
@@ -268,3 +270,4 @@ INVARIANTS = (
         "The database's clock was wrong, or rows were changed by hand. The customer has the money back.",
     ),
 )  # fmt: skip
+register_invariants(*INVARIANTS)

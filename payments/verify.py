@@ -23,6 +23,7 @@ from payments.models import (
     TransactionType,
 )
 from sagas.verification.invariants import Breach, Invariant, differences
+from sagas.verification.verify import register_invariants
 
 AUTHORIZED = (PaymentStatus.AUTHORIZED, PaymentStatus.CAPTURING)
 PAID = (PaymentStatus.CAPTURED, PaymentStatus.REFUNDED)
@@ -187,3 +188,4 @@ INVARIANTS = (
         f"{_RECONCILE}. Book a correction, change nothing.",
     ),
 )  # fmt: skip
+register_invariants(*INVARIANTS)

@@ -29,8 +29,10 @@ from sagas.engine import commands
 from sagas.errors import Problem
 from sagas.holds import holds
 from sagas.machine.state import Row
-from sagas.models import Action, SagaHold, SagaInstance, Status
+from sagas.models import SagaHold, SagaInstance
 from sagas.rest import representation
+from sagas.statuses import Action, Status
+from sagas.storage import storage
 
 if apps.is_installed("unfold"):
     from unfold.admin import ModelAdmin
@@ -77,7 +79,7 @@ class HoldForm(ReasonForm, forms.ModelForm):  # type: ignore[type-arg]
 
     def clean_dependency(self) -> str:
         dependency: str = self.cleaned_data["dependency"]
-        current = holds.active(dependency)
+        current = storage().active_hold(dependency)
         if current is not None and not current.is_automatic:
             raise forms.ValidationError(f"{dependency} is on hold already: {current.reason}")
         return dependency
@@ -146,7 +148,8 @@ class SagaInstanceAdmin(ModelAdmin):  # type: ignore[misc]
         (None, {"fields": SHOWN_FIRST}),
         ("History", {"fields": ("timeline",)}),
         ("Data", {"fields": ("given", "returned"), "classes": ("collapse",)}),
-        ("Engine", {"fields": ("name", "version", "id", "key", "position", "epoch", "attempt", "drives", "lease_until",
+        ("Engine", {"fields": ("name", "version", "id", "key", "position", "epoch", "attempt", "dispatches",
+                               "direction", "phase", "may_have_run", "lease_until",
                                "wake_at", "deadline_at", "created_at", "updated_at", "finished_at"),
                     "classes": ("collapse",)}),
     )  # fmt: skip
@@ -343,8 +346,11 @@ class SagaHoldAdmin(ModelAdmin):  # type: ignore[misc]
         return _moment(hold.released_at)
 
     def save_model(self, request: HttpRequest, obj: SagaHold, form: Any, change: bool) -> None:
-        made = holds.hold(obj.dependency, reason=form.cleaned_data["reason"], actor=request.user.get_username())
-        obj.__dict__.update(made.__dict__)
+        made = holds.hold_dependency(
+            obj.dependency, reason=form.cleaned_data["reason"], actor=request.user.get_username()
+        )
+        obj.pk = made.id
+        obj.refresh_from_db()
 
     @admin.action(description="Release what is selected…", permissions=["release"])
     def release_selected(self, request: HttpRequest, queryset: QuerySet[SagaHold]) -> HttpResponse | None:
@@ -364,13 +370,13 @@ class SagaHoldAdmin(ModelAdmin):  # type: ignore[misc]
         }  # fmt: skip
         return TemplateResponse(request, "sagas/admin/release.html", context)
 
-    def _release(self, request: HttpRequest, hold: SagaHold, wish: dict[str, Any]) -> None:
+    def _release(self, request: HttpRequest, hold: SagaHold, payload: dict[str, Any]) -> None:
         try:
-            holds.release(hold.dependency, **wish, actor=request.user.get_username())
+            holds.release_dependency(hold.dependency, **payload, actor=request.user.get_username())
         except Problem as problem:
             self.message_user(request, problem.detail, messages.ERROR)
         else:
-            self.log_change(request, hold, f"Release: {wish['reason']}")
+            self.log_change(request, hold, f"Release: {payload['reason']}")
             self.message_user(request, f"{hold.dependency} is released.", messages.SUCCESS)
 
 

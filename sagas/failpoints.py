@@ -15,10 +15,10 @@ class Failpoint(enum.StrEnum):
     """Where a process may die. A name says what has just happened, or is about to."""
 
     START_COMMITTED = "start_committed"  # the saga exists, no message was sent
-    HINT_PUBLISHING = "hint_publishing"
-    HINT_PUBLISHED = "hint_published"
-    HINT_RECEIVED = "hint_received"
-    STOP_COMMITTED = "stop_committed"  # turned round or held before the step, nothing was sent
+    MESSAGE_PUBLISHING = "message_publishing"
+    MESSAGE_PUBLISHED = "message_published"
+    MESSAGE_RECEIVED = "message_received"
+    STOP_COMMITTED = "stop_committed"  # going back, or held before the step; nothing was sent
     STEP_MATCHED = "step_matched"  # the row is locked, nothing is written
     STEP_MOVED = "step_moved"  # the record is written, the effect is not, nothing is committed
     STEP_DONE = "step_done"  # effect and record are written, nothing is committed
@@ -33,9 +33,9 @@ class Failpoint(enum.StrEnum):
     RETRY_COMMITTED = "retry_committed"
     DECISION_COMMITTED = "decision_committed"  # link_error has decided, nothing was sent
     SWEEP_COMMITTED = "sweep_committed"
-    AUTO_RETRY_COMMITTED = "auto_retry_committed"  # parked sagas go on by themselves, nothing was sent
-    LET_GO_COMMITTED = "let_go_committed"  # held sagas may go on, nothing was sent
-    BREAKER_COMMITTED = "breaker_committed"  # a trouble is counted, or a hold opened or closed by itself
+    AUTO_RETRY_COMMITTED = "auto_retry_committed"  # parked sagas go on, nothing was sent
+    RESUME_COMMITTED = "resume_committed"  # held sagas may go on, nothing was sent
+    BREAKER_COMMITTED = "breaker_committed"  # a failure is counted, or a hold began or ended automatically
 
 
 Hook = Callable[[Failpoint], None]

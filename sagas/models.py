@@ -5,67 +5,42 @@ from __future__ import annotations
 from typing import ClassVar
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 
 from sagas.ids import uuid7
+from sagas.statuses import FINAL, OPEN, Action, Direction, Phase, Status
 
 
-class Status(models.TextChoices):
-    """A saga's status. Each state and what leads out of it is drawn in the README."""
-
-    STARTED = "STARTED", "Started"
-    COMPLETED = "COMPLETED", "Completed"
-    COMPENSATING = "COMPENSATING", "Compensating"
-    COMPENSATED = "COMPENSATED", "Compensated"
-    CANCELLING = "CANCELLING", "Cancelling"
-    CANCELLED = "CANCELLED", "Cancelled"
-    FAILED = "FAILED", "Failed"
-    NEEDS_ATTENTION = "NEEDS_ATTENTION", "Needs attention"
+def _same(one: Q, other: Q) -> Q:
+    """Both hold, or neither does."""
+    return one & other | ~one & ~other
 
 
-#: Statuses in which the engine itself has something to do next.
-OPEN = (Status.STARTED, Status.COMPENSATING, Status.CANCELLING)
-#: Statuses in which completed steps are being undone.
-GOING_BACK = (Status.COMPENSATING, Status.CANCELLING)
-FINAL = (Status.COMPLETED, Status.COMPENSATED, Status.CANCELLED, Status.FAILED)
-
-
-class Action(models.TextChoices):
-    """What happened: one word per fact, used in the history, in logs and in metrics."""
-
-    STARTED = "saga_started", "Saga started"
-    STEP_CLAIMED = "step_claimed", "Step claimed"
-    STEP_COMPLETED = "step_completed", "Step completed"
-    STEP_RETRYING = "step_retrying", "Step will be retried"
-    STEP_FAILED = "step_failed", "Step failed"
-    STEP_TIMED_OUT = "step_timed_out", "Step timed out"
-    STEP_FENCED = "step_fenced", "Late result kept"
-    COMPENSATION_STARTED = "compensation_started", "Going back"
-    CANCELLATION_STARTED = "cancellation_started", "Cancelling"
-    UNDO_CLAIMED = "undo_claimed", "Compensation claimed"
-    UNDO_COMPLETED = "undo_completed", "Compensation completed"
-    UNDO_RETRYING = "undo_retrying", "Compensation will be retried"
-    UNDO_FAILED = "undo_failed", "Compensation failed"
-    UNDO_TIMED_OUT = "undo_timed_out", "Compensation timed out"
-    UNDO_FENCED = "undo_fenced", "Late compensation result kept"
-    REDRIVEN = "redriven", "Driven again"
-    PARKED = "parked", "Needs attention"
-    RETRIED = "retried", "Retried by an operator"
-    SKIPPED = "skipped", "Skipped by an operator"
-    CLOSED = "closed", "Closed by an operator"
-    HELD = "held", "Held"
-    LET_GO = "let_go", "No longer held"
-    AUTO_RETRIED = "auto_retried", "Retried by itself"
-    FINISHED = "finished", "Finished"
+_BACK = ("COMPENSATING", "CANCELLING", "COMPENSATED", "CANCELLED", "FAILED")
+#: Which phases and directions fit the other columns.
+PHASE_FITS = (
+    Q(phase__in=Phase.values)
+    & _same(Q(phase="DONE"), Q(status__in=[status.value for status in FINAL]))
+    & _same(Q(phase="PARKED"), Q(status="NEEDS_ATTENTION"))
+    & _same(Q(phase="HELD"), ~Q(held_by=""))
+    & _same(Q(phase="RUNNING"), Q(lease_token__isnull=False))
+)
+DIRECTION_FITS = _same(
+    Q(direction="BACK"),
+    Q(status__in=_BACK) | Q(status="NEEDS_ATTENTION", resume_status__in=("COMPENSATING", "CANCELLING")),
+) & Q(direction__in=Direction.values)
 
 
 class SagaInstance(models.Model):
-    """One saga. Written by `sagas.storage.rows` only; everything else reads.
+    """One saga. Written by `sagas.storage` only; everything else reads.
 
     `position` is the step to do next (going forward) or to undo next (going back), counted from 0. `epoch` fences:
     every change of direction and every retry raises it, and messages of an older epoch do nothing. `attempt`
-    counts tries of the current step, `drives` the re-drives since the last recorded fact, `seq` the events. `held_by`
-    names the dependency on hold that the saga waits for.
+    counts tries of the current step, `dispatches` how often its message was sent again since the last recorded fact,
+    `seq` the events. `may_have_run` says that an earlier try of the call at `position` ended without a known answer.
+    `held_by` names the dependency on hold that the saga waits for. `data` is `{"input": …, "results": {step: …}}`.
+    `state_seq` is the `seq` at which direction, phase and `may_have_run` were written: a process of the release before
+    leaves it behind, and then they are inferred (`sagas.storage.legacy`).
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
@@ -74,16 +49,28 @@ class SagaInstance(models.Model):
     key = models.CharField(max_length=255, unique=True, help_text="Starting twice with one key is one saga.")
     subject = models.CharField(max_length=64, help_text="What the saga is about, such as an order id.")
     owner = models.CharField(max_length=150, blank=True, help_text="The user who may see it.")
-    status = models.CharField(max_length=16, choices=Status.choices, default=Status.STARTED)
+    status = models.CharField(max_length=16, choices=Status.choices, default=Status.STARTED.value)
+    direction = models.CharField(
+        max_length=8, choices=Direction.choices, default=Direction.FORWARD.value, db_default=Direction.FORWARD.value
+    )
+    phase = models.CharField(
+        max_length=8, choices=Phase.choices, default=Phase.READY.value, db_default=Phase.READY.value
+    )
+    may_have_run = models.BooleanField(default=False, db_default=False)
+    state_seq = models.PositiveIntegerField(default=0, db_default=0)
     resume_status = models.CharField(max_length=16, blank=True, help_text="What a parked saga goes back to on retry.")
     position = models.SmallIntegerField(default=0)
     epoch = models.PositiveIntegerField(default=1)
     attempt = models.PositiveSmallIntegerField(default=0)
-    drives = models.PositiveSmallIntegerField(default=0)
+    dispatches = models.PositiveSmallIntegerField(default=0, db_column="drives")
     seq = models.PositiveIntegerField(default=0)
     data = models.JSONField(default=dict)
     reason_code = models.CharField(max_length=64, blank=True)
     reason = models.TextField(blank=True)
+    actor = models.CharField(max_length=150, blank=True, db_default="", help_text="Who cancelled it.")
+    cancel_key = models.CharField(
+        max_length=410, blank=True, db_default="", help_text="The Idempotency-Key of the request that cancelled it."
+    )
     error = models.TextField(blank=True)
     lease_token = models.BigIntegerField(null=True, blank=True)
     lease_until = models.DateTimeField(null=True, blank=True)
@@ -138,6 +125,8 @@ class SagaInstance(models.Model):
                 name="saga_hold_whole",
                 condition=Q(held_by="", held_since__isnull=True) | ~Q(held_by="") & Q(held_since__isnull=False),
             ),
+            models.CheckConstraint(name="saga_phase_fits", condition=~Q(state_seq=F("seq")) | PHASE_FITS),
+            models.CheckConstraint(name="saga_direction_fits", condition=~Q(state_seq=F("seq")) | DIRECTION_FITS),
         ]
 
     def __str__(self) -> str:
@@ -149,7 +138,7 @@ class SagaEvent(models.Model):
 
     `seq` numbers a saga's events without gaps. `type` names the event published to others (`order.created`); facts
     that concern only the engine have none. `subject_sequence` numbers the published events of a subject over all its
-    sagas. `saga_status` and `position` are the saga's after the event, so that folding the events gives the row.
+    sagas. `saga_status` and `position` are the saga's after the event, so that replaying the events gives the row.
     """
 
     saga_id = models.UUIDField()
@@ -186,10 +175,10 @@ class SagaEvent(models.Model):
 
 
 class SagaHold(models.Model):
-    """One time a dependency was on hold: from when to when, by whom and why. Written by `sagas.holds.holds` only.
+    """One time a dependency was on hold: from when to when, by whom and why. Written by `sagas.holds` only.
 
-    `probe_saga_id` is the one saga that may pass, to try whether the dependency works again; only an automatic hold
-    has one. `ramped_at` is the moment up to which released sagas have been let go, `per_second` of them each second.
+    `probe_saga_id` is the one saga that may pass, to probe whether the dependency works again; only an automatic hold
+    has one. `resumed_until` is the moment up to which the sagas that waited go on, `per_second` of them each second.
     """
 
     dependency = models.CharField(max_length=64)
@@ -204,7 +193,7 @@ class SagaHold(models.Model):
     released_by = models.CharField(max_length=150, blank=True)
     release_reason = models.CharField(max_length=500, blank=True)
     per_second = models.FloatField(null=True, blank=True)
-    ramped_at = models.DateTimeField(null=True, blank=True)
+    resumed_until = models.DateTimeField(null=True, blank=True, db_column="ramped_at")
 
     class Meta:
         verbose_name = "hold"
@@ -233,14 +222,14 @@ class SagaHold(models.Model):
 
 
 class SagaDependency(models.Model):
-    """How many calls of a dependency went wrong in a row; what the circuit breaker counts."""
+    """How many calls of a dependency failed in a row; what the circuit breaker counts."""
 
     name = models.CharField(max_length=64, primary_key=True)
-    troubles = models.PositiveIntegerField(default=0)
-    first_trouble_at = models.DateTimeField()
+    failures = models.PositiveIntegerField(default=0, db_column="troubles")
+    first_failure_at = models.DateTimeField(db_column="first_trouble_at")
 
     def __str__(self) -> str:
-        return f"{self.name}: {self.troubles} troubles in a row"
+        return f"{self.name}: {self.failures} failures in a row"
 
 
 class SagaDefinition(models.Model):

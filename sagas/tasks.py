@@ -6,6 +6,7 @@ Messages carry ids only. A task's return means nothing; what happened is in the 
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -15,14 +16,14 @@ from django.db import close_old_connections
 
 from sagas.definition import registry
 from sagas.definition.saga import Saga, task_name
-from sagas.engine import dispatch, execution, versions
-from sagas.engine import sweep as recovery
-from sagas.engine.dispatch import Hint
-from sagas.engine.execution import Stale, StepFailed
+from sagas.engine import sweep as sweeping
+from sagas.engine import versions
+from sagas.engine.dispatch import COMPENSATE_TASK, StepMessage, dispatch, next_message, next_task
+from sagas.engine.execution import Stale, StepFailed, process_message
 from sagas.machine.state import Row
-from sagas.outbox import relay as outbox
+from sagas.outbox import relay as relaying
 
-#: Options of every task that drives a saga: acknowledged late, never stored, expected failures logged in one line.
+#: Options of every task that moves a saga: acknowledged late, never stored, expected failures logged in one line.
 TASK_OPTIONS: dict[str, Any] = {
     "bind": True, "acks_late": True, "ignore_result": True, "max_retries": None, "throws": (StepFailed,),
 }  # fmt: skip
@@ -41,19 +42,24 @@ def register_step_task(name: str) -> None:
 
 
 def _run_step(self: Task[Any, Any], saga_id: str, position: int, epoch: int) -> None:
-    hint = Hint(uuid.UUID(saga_id), position, epoch)
-    redelivered = bool((self.request.delivery_info or {}).get("redelivered"))
+    run_step(self, StepMessage(uuid.UUID(saga_id), position, epoch), may_run=consumes)
+
+
+def run_step(task: Task[Any, Any], message: StepMessage, *, may_run: Callable[[str], bool]) -> None:
+    """Process a step's message, and take off the rest of its chain what was done inline. Raises `Ignore` for a stale
+    message, which acknowledges it and stops this copy of the chain, and `StepFailed` after a final failure."""
+    redelivered = bool((task.request.delivery_info or {}).get("redelivered"))
     try:
-        row = execution.follow(hint, may_run=consumes, is_redelivered=redelivered)
+        row = process_message(message, may_run=may_run, is_redelivered=redelivered)
     except Stale as stale:
-        raise Ignore(str(stale)) from None  # acknowledges, and stops this copy of the chain
-    _drop_done(self, row)
+        raise Ignore(str(stale)) from None
+    _drop_done(task, row)
 
 
 def _drop_done(task: Task[Any, Any], row: Row) -> None:
-    """Take off the chain this message still carries what running ahead has done already.
+    """Celery keeps the rest of the chain reversed, the next link last.
 
-    Celery keeps the rest of the chain reversed, the next link last. If it no longer fits the saga none of it is sent.
+    If it does not fit the saga none of it is sent.
     """
     chain: list[dict[str, Any]] = task.request.chain  # type: ignore[assignment] # the stubs say str
     if not chain:
@@ -62,35 +68,43 @@ def _drop_done(task: Task[Any, Any], row: Row) -> None:
         chain.pop()
 
 
-@shared_task(name=dispatch.COMPENSATE_TASK, **TASK_OPTIONS)
+@shared_task(name=COMPENSATE_TASK, **TASK_OPTIONS)
 def compensate(self: Task[Any, Any], saga_id: str, epoch: int) -> None:
-    """What `link_error` calls. It does not compensate because it was called: it decides from recorded facts.
+    """What `link_error` calls.
 
-    `bind=True` makes Celery send it as a message; otherwise it would run inside the dying worker. Calls are left to a
-    message of their own: nobody would be told if a worker died in one here, and its lease would have to run out.
+    `bind=True` makes Celery send it as a message; otherwise it would run in the dying worker.
     """
-    row = recovery.decide(uuid.UUID(saga_id), epoch)
+    run_compensation(uuid.UUID(saga_id), epoch, may_run=consumes)
+
+
+def run_compensation(saga_id: uuid.UUID, epoch: int, *, may_run: Callable[[str], bool]) -> None:
+    """It does not compensate because it was called: it decides from recorded facts.
+
+    Calls are left to a message of their own: nothing would tell if a worker died in one here, and its lease would have
+    to run out.
+    """
+    row = sweeping.decide(saga_id, epoch)
     if row is None:
         return
     saga = registry.get(row.name, row.version)
-    calls, name = _calls_of(saga), dispatch.next_task(row, saga)
+    calls, name = _calls_of(saga), next_task(row, saga)
 
     def may_run_here(name: str) -> bool:
-        return consumes(name) and name not in calls
+        return name not in calls and may_run(name)
 
     if name is None or not may_run_here(name):
-        dispatch.drive(row)
+        dispatch(row)
         return
     try:
-        row = execution.follow(Hint(row.id, row.position, row.epoch), may_run=may_run_here)
+        row = process_message(next_message(row), may_run=may_run_here)
     except Stale:
         return
     if row.is_open and not row.is_waiting:
-        dispatch.drive(row)
+        dispatch(row)
 
 
 def _calls_of(saga: Saga) -> set[str]:
-    """The tasks that go outside, forward or back."""
+    """The tasks that call others, forward or back."""
     calls = [step for step in saga.steps if step.is_remote]
     return {step.task_name for step in calls} | {step.compensation.task_name for step in calls if step.compensation}
 
@@ -99,13 +113,13 @@ def _calls_of(saga: Saga) -> set[str]:
 def sweep() -> None:
     close_old_connections()
     versions.record_once()
-    recovery.sweep()
+    sweeping.sweep()
 
 
 @shared_task(name="sagas.relay", ignore_result=True)
 def relay() -> None:
     close_old_connections()
-    outbox.relay()
+    relaying.relay()
 
 
 @cache

@@ -5,48 +5,55 @@
         runner.run_to_end()
 
 A `Runner` does with published chains what Celery does: it delivers the first link, sends the next one when that
-succeeded, and calls the compensation task when it failed. Time passes only when the runner lets it.
+succeeded, and calls the compensation task when it failed. Time passes only when the runner lets it. Sagas are kept in
+Django's database, or in memory: `Runner(storage=MemoryStorage())` needs no database at all.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import uuid
 from collections import deque
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
-from sagas.engine import dispatch as messages
-from sagas.engine import execution, sweep
-from sagas.engine.dispatch import Hint
-from sagas.engine.execution import Stale, StepFailed
+from sagas.engine import sweep
+from sagas.engine.dispatch import Link, dispatch, next_message, published_by
+from sagas.engine.execution import Stale, StepFailed, process_message
 from sagas.holds import holds
-from sagas.models import OPEN, SagaEvent, SagaHold, SagaInstance
-from sagas.storage import clock, rows
+from sagas.statuses import Action
+from sagas.storage import Storage, clock, storage, use
+from sagas.storage.memory import MemoryStorage
 
-Chain = list[tuple[str, Hint]]
+__all__ = ["MemoryStorage", "Runner", "done", "history", "undone"]
+
+Chain = list[Link]
 #: More deliveries than any right saga needs; reaching it means that a saga runs in circles.
 MOST_DELIVERIES = 10_000
+#: The sweep comes this much after a saga is due.
+SWEEP_DELAY = timedelta(milliseconds=5)
 
 
-@dataclasses.dataclass
+@dataclass
 class Runner:
-    """Delivers hints in this process. `run_ahead=False` delivers every step as a message of its own."""
+    """Delivers step messages in this process. `run_inline=False` delivers every step as a message of its own."""
 
-    run_ahead: bool = True
-    chains: deque[Chain] = dataclasses.field(default_factory=deque)
-    errbacks: deque[tuple[uuid.UUID, int]] = dataclasses.field(default_factory=deque)
-    delivered: list[str] = dataclasses.field(default_factory=list)
-    _stack: ExitStack = dataclasses.field(default_factory=ExitStack)
+    run_inline: bool = True
+    storage: Storage | None = None
+    chains: deque[Chain] = field(default_factory=deque)
+    errbacks: deque[tuple[uuid.UUID, int]] = field(default_factory=deque)
+    delivered: list[str] = field(default_factory=list)
+    _stack: ExitStack = field(default_factory=ExitStack)
 
     def __enter__(self) -> Self:
+        if self.storage is not None:
+            self._stack.enter_context(use(self.storage))
         self._stack.enter_context(clock.moved())
         holds.forget()
         self._stack.callback(holds.forget)
-        before = messages.set_publisher(self._publish)
-        self._stack.callback(messages.set_publisher, before)
+        self._stack.enter_context(published_by(self._publish))
         return self
 
     def __exit__(
@@ -54,8 +61,8 @@ class Runner:
     ) -> None:
         self._stack.close()
 
-    def _publish(self, hints: Chain) -> None:
-        self.chains.append(list(hints))
+    def _publish(self, links: Chain) -> None:
+        self.chains.append(list(links))
 
     # -- messages -----------------------------------------------------------------------------------------------
     def lose_messages(self) -> None:
@@ -92,14 +99,13 @@ class Runner:
     def wait_for_next(self) -> bool:
         """Move the clock to the next moment the sweep has something to do, and sweep. False if there is none.
 
-        A saga that waits for what a person has put on hold has nothing to do until it is released.
+        A saga that waits for what an operator has put on hold has nothing to do until it is released.
         """
-        held = SagaHold.objects.filter(released_at=None, is_automatic=False).values("dependency")
-        waiting = SagaInstance.objects.filter(status__in=OPEN).exclude(held_by__in=held)
-        wake_at = waiting.order_by("wake_at").values_list("wake_at", flat=True).first()
+        held = [hold.dependency for hold in storage().active_holds() if not hold.is_automatic]
+        wake_at = storage().next_wake_at(except_held_by=held)
         if wake_at is None:
             return False
-        self.let_pass(max(wake_at - rows.now(), timedelta(0)) + timedelta(milliseconds=5))
+        self.let_pass(max(wake_at - storage().now(), timedelta(0)) + SWEEP_DELAY)
         return True
 
     def let_pass(self, duration: timedelta) -> None:
@@ -109,16 +115,16 @@ class Runner:
 
     # -- delivery -----------------------------------------------------------------------------------------------
     def _deliver_link(self, chain: Chain) -> None:
-        name, hint = chain.pop(0)
+        name, message = chain.pop(0)
         self.delivered.append(name)
         try:
-            row = execution.follow(hint, may_run=lambda _: self.run_ahead)
+            row = process_message(message, may_run=lambda _: self.run_inline)
         except Stale:
             return
         except StepFailed:
-            self.errbacks.append((hint.saga_id, hint.epoch))
+            self.errbacks.append((message.saga_id, message.epoch))
             return
-        while chain and (row.is_waiting or not row.is_open or chain[0][1] != Hint(row.id, row.position, row.epoch)):
+        while chain and (row.is_waiting or not row.is_open or chain[0][1] != next_message(row)):
             chain.pop(0)
         if chain:
             self.chains.append(chain)
@@ -126,22 +132,23 @@ class Runner:
     def _compensate(self, saga_id: uuid.UUID, epoch: int) -> None:
         row = sweep.decide(saga_id, epoch)
         if row is not None:
-            messages.drive(row)
+            dispatch(row)
 
 
 def history(saga_id: uuid.UUID) -> list[str]:
     """The saga's history as `action step` lines, in order."""
-    events = SagaEvent.objects.filter(saga_id=saga_id).order_by("seq")
-    return [f"{event.action} {event.step}".strip() for event in events]
+    return [f"{fact.event.action} {fact.event.step}".strip() for fact in storage().events_of(saga_id)]
 
 
 def undone(saga_id: uuid.UUID) -> list[str]:
     """The compensations that ran, in order."""
-    events = SagaEvent.objects.filter(saga_id=saga_id, action="undo_completed").order_by("seq")
-    return [event.step for event in events]
+    return _steps(saga_id, Action.UNDO_COMPLETED)
 
 
 def done(saga_id: uuid.UUID) -> list[str]:
     """The steps that completed, in order."""
-    events = SagaEvent.objects.filter(saga_id=saga_id, action="step_completed").order_by("seq")
-    return [event.step for event in events]
+    return _steps(saga_id, Action.STEP_COMPLETED)
+
+
+def _steps(saga_id: uuid.UUID, action: Action) -> list[str]:
+    return [fact.event.step for fact in storage().events_of(saga_id) if fact.event.action is action]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from orders.sagas.create_order import create_order
-from sagas.models import Status
+from sagas.statuses import Status
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [

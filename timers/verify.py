@@ -8,6 +8,7 @@ from datetime import timedelta
 from django.db.models import Count, F, Q
 
 from sagas.verification.invariants import Breach, Invariant
+from sagas.verification.verify import register_invariants
 from timers.clock import database_now
 from timers.models import LIVE, EventStatus, ScheduledEvent
 
@@ -69,3 +70,4 @@ INVARIANTS = (
         "The timer sweep does not run: see that beat and a worker on its queue are up.",
     ),
 )  # fmt: skip
+register_invariants(*INVARIANTS)

@@ -46,7 +46,7 @@ class Variant:
 VARIANTS = [
     Variant("bare chain (classic queue, no confirms)", "benchmarks.order5.bare", "bare"),
     Variant("engine, running ahead", "campusg", "engine"),
-    Variant("engine, a message per step", "campusg", "engine", {"CAMPUSG_RUN_AHEAD": "0"}),
+    Variant("engine, a message per step", "campusg", "engine", {"CAMPUSG_RUN_INLINE": "0"}),
     Variant("engine, step 4 refuses, 3 undos", "campusg", "engine", is_refused=True),
     Variant("bare chain, step 4 refuses, 3 undos", "benchmarks.order5.bare", "bare", is_refused=True),
 ]

@@ -15,7 +15,8 @@ from kombu.exceptions import OperationalError
 
 from benchmarks.soak.cluster import PLAIN_QUEUE
 from orders.models import Order
-from sagas.models import FINAL, OPEN, SagaInstance
+from sagas.models import SagaInstance
+from sagas.statuses import FINAL, OPEN
 from timers.clock import database_now
 from timers.models import ScheduledEvent
 

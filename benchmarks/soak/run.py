@@ -26,7 +26,8 @@ from benchmarks.soak.report import Report
 from benchmarks.soak.subscriber import Subscriber
 from campusg import accounts
 from campusg.roles import Role
-from sagas.models import OPEN, SagaEvent, SagaInstance
+from sagas.models import SagaEvent, SagaInstance
+from sagas.statuses import OPEN
 from tests.harness import customers, oracle
 from tests.harness.snapshot import Breach, Snapshot
 from tests.harness.web import Web

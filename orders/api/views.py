@@ -36,8 +36,9 @@ from orders.services import REFUNDABLE
 from orders.use_cases import cancel, place, preview
 from orders.use_cases.accept import Started
 from orders.use_cases.wait import problem_of, wait_for_end
-from sagas.models import SagaInstance, Status
+from sagas.models import SagaInstance
 from sagas.rest import representation
+from sagas.statuses import Status
 
 ORDER_BODIES = PolymorphicProxySerializer(
     component_name="NewOrder", serializers=[OrderByCustomer, OrderByUser], resource_type_field_name=None

@@ -9,17 +9,8 @@ from orders import steps as orders
 from orders.sagas.create_order import GATEWAY
 from orders.sagas.inputs import AcceptanceRequest
 from payments import steps as payments
-from sagas.definition.saga import Saga
+from sagas import Saga, undo
 from timers import steps as timers
-
-EVENTS: dict[str, tuple[str, str | None]] = {
-    "claim_for_acceptance": ("order.acceptance_claimed", "order.acceptance_failed"),
-    "cancel_timer": ("timer.cancelled", "timer.cancel_failed"),
-    "capture_payment": ("payment.captured", "payment.capture_failed"),
-    "confirm_acceptance": ("order.accepted", None),
-    "restore_timer": ("timer.restored", None),
-    "return_to_created": ("order.acceptance_returned", None),
-}
 
 accept_order = (
     Saga(
@@ -27,11 +18,27 @@ accept_order = (
         takes=AcceptanceRequest,
         deadline=settings.SAGA_DEADLINE,
         on_cancel=services.refuse_cancellation,
-        events=EVENTS,
         publishes=("order_id", "payment_id", "runner"),
     )
-    .step(orders.claim_for_acceptance, compensate=orders.return_to_created)
-    .step(timers.cancel_timer, compensate=timers.restore_timer)
-    .pivot(payments.capture_payment, remote=True, retry=GATEWAY, uses="stripe")  # the customer has paid
-    .then(orders.confirm_acceptance)
+    .step(
+        orders.claim_for_acceptance,
+        done="order.acceptance_claimed",
+        failed="order.acceptance_failed",
+        compensate=undo(orders.return_to_created, done="order.acceptance_returned"),
+    )
+    .step(
+        timers.cancel_timer,
+        done="timer.cancelled",
+        failed="timer.cancel_failed",
+        compensate=undo(timers.restore_timer, done="timer.restored"),
+    )
+    .pivot(  # the customer has paid
+        payments.capture_payment,
+        done="payment.captured",
+        failed="payment.capture_failed",
+        remote=True,
+        retry=GATEWAY,
+        uses="stripe",
+    )
+    .then(orders.confirm_acceptance, done="order.accepted")
 )

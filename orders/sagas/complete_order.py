@@ -7,23 +7,25 @@ from orders import steps as orders
 from orders.sagas.create_order import GATEWAY
 from orders.sagas.inputs import CompletionRequest
 from payments import steps as payments
-from sagas.definition.saga import Saga
-
-EVENTS: dict[str, tuple[str, str | None]] = {
-    "complete_order": ("order.completed", "order.completion_failed"),
-    "consume_inventory": ("inventory.consumed", "inventory.consumption_failed"),
-    "release_escrow": ("escrow.released", "escrow.release_failed"),
-}
+from sagas import Saga
 
 complete_order = (
     Saga(
         "complete_order",
         takes=CompletionRequest,
         on_cancel=services.refuse_cancellation,
-        events=EVENTS,
         publishes=("order_id", "restaurant", "runner"),
     )
-    .pivot(orders.complete_order)  # delivered: nothing takes that back
-    .then(orders.consume_inventory)
-    .then(payments.release_escrow, remote=True, retry=GATEWAY, uses="stripe")
+    .pivot(  # delivered: nothing takes that back
+        orders.complete_order, done="order.completed", failed="order.completion_failed"
+    )
+    .then(orders.consume_inventory, done="inventory.consumed", failed="inventory.consumption_failed")
+    .then(
+        payments.release_escrow,
+        done="escrow.released",
+        failed="escrow.release_failed",
+        remote=True,
+        retry=GATEWAY,
+        uses="stripe",
+    )
 )

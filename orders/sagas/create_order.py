@@ -8,38 +8,10 @@ from orders import services
 from orders import steps as orders
 from orders.sagas.inputs import OrderRequest
 from payments import steps as payments
-from sagas.definition.saga import Retry, Saga, best_effort
+from sagas import Retry, Saga, best_effort, undo
 from timers import steps as timers
 
 GATEWAY = Retry(retries=settings.STEP_RETRIES, first=settings.STEP_RETRY_DELAY)
-
-#: What each step, and each compensation, states when it is done and when it has failed for good.
-EVENTS: dict[str, tuple[str, str | None]] = {
-    "create_order": ("order.created", "order.creation_failed"),
-    "validate_inventory": ("inventory.validated", "inventory.validation_failed"),
-    "reserve_inventory": ("inventory.reserved", "inventory.reservation_failed"),
-    "get_payment_info": ("user.payment_info_retrieved", "user.payment_info_failed"),
-    "authorize_payment": ("payment.authorized", "payment.failed"),
-    "hold_escrow": ("escrow.held", "escrow.failed"),
-    "confirm_order": ("order.status_updated", "order.status_update_failed"),
-    "start_timer": ("timer.started", "timer.failed"),
-    "cancel_timer": ("timer.cancelled", None),
-    "cancel_escrow": ("escrow.cancelled", None),
-    "revert_payment": ("payment.reverted", None),
-    "release_inventory": ("inventory.released", None),
-    "cancel_order": ("order.cancelled", None),
-}
-
-#: The order service's older names for the same facts, published beside them.
-ALIASES: dict[str, tuple[str, ...]] = {
-    "order.created": ("domain.order.OrderCreated", "domain.order.ValidateInventory"),
-    "inventory.validated": ("domain.order.ReserveInventory",),
-    "inventory.reserved": ("domain.order.ProcessPayment",),
-    "payment.failed": ("domain.order.ReleaseInventory",),
-    "order.status_updated": ("domain.order.OrderCompleted",),
-    "saga.compensated": ("domain.order.OrderFailed",),
-    "saga.failed": ("domain.order.OrderFailed",),
-}
 
 create_order = (
     Saga(
@@ -47,16 +19,57 @@ create_order = (
         takes=OrderRequest,
         deadline=settings.SAGA_DEADLINE,
         on_cancel=services.claim_for_cancellation,
-        events=EVENTS,
         publishes=("order_id", "payment_id", "customer_id", "total_cents", "currency"),
-        aliases=ALIASES,
+        aliases={
+            "saga.compensated": ("domain.order.OrderFailed",),
+            "saga.failed": ("domain.order.OrderFailed",),
+        },
     )
-    .step(orders.create_order, compensate=orders.cancel_order)
-    .read(orders.validate_inventory)
-    .step(orders.reserve_inventory, compensate=orders.release_inventory)
-    .read(payments.get_payment_info)
-    .call(payments.authorize_payment, compensate=payments.revert_payment, retry=GATEWAY, uses="stripe")
-    .step(payments.hold_escrow, compensate=payments.cancel_escrow)
-    .pivot(orders.confirm_order)  # CREATED: from here on a failure goes forward, not back
-    .then(timers.start_timer, compensate=best_effort(timers.cancel_timer))
+    .step(
+        orders.create_order,
+        done=("order.created", "domain.order.OrderCreated", "domain.order.ValidateInventory"),
+        failed="order.creation_failed",
+        compensate=undo(orders.cancel_order, done="order.cancelled"),
+    )
+    .read(
+        orders.validate_inventory,
+        done=("inventory.validated", "domain.order.ReserveInventory"),
+        failed="inventory.validation_failed",
+    )
+    .step(
+        orders.reserve_inventory,
+        done=("inventory.reserved", "domain.order.ProcessPayment"),
+        failed="inventory.reservation_failed",
+        compensate=undo(orders.release_inventory, done="inventory.released"),
+    )
+    .read(
+        payments.get_payment_info,
+        done="user.payment_info_retrieved",
+        failed="user.payment_info_failed",
+    )
+    .call(
+        payments.authorize_payment,
+        done="payment.authorized",
+        failed=("payment.failed", "domain.order.ReleaseInventory"),
+        compensate=undo(payments.revert_payment, done="payment.reverted"),
+        retry=GATEWAY,
+        uses="stripe",
+    )
+    .step(
+        payments.hold_escrow,
+        done="escrow.held",
+        failed="escrow.failed",
+        compensate=undo(payments.cancel_escrow, done="escrow.cancelled"),
+    )
+    .pivot(  # CREATED: from here on a failure goes forward, not back
+        orders.confirm_order,
+        done=("order.status_updated", "domain.order.OrderCompleted"),
+        failed="order.status_update_failed",
+    )
+    .then(
+        timers.start_timer,
+        done="timer.started",
+        failed="timer.failed",
+        compensate=best_effort(timers.cancel_timer, done="timer.cancelled"),
+    )
 )

@@ -7,27 +7,27 @@ from orders import steps as orders
 from orders.sagas.create_order import GATEWAY
 from orders.sagas.inputs import RefundRequest
 from payments import steps as payments
-from sagas.definition.saga import Saga
-
-EVENTS: dict[str, tuple[str, str | None]] = {
-    "claim_for_refund": ("order.refund_started", "order.refund_refused"),
-    "revert_payment": ("payment.reverted", "payment.revert_failed"),
-    "cancel_escrow": ("escrow.cancelled", "escrow.cancel_failed"),
-    "release_inventory": ("inventory.released", "inventory.release_failed"),
-    "cancel_order": ("order.cancelled", None),
-}
+from sagas import Saga
 
 refund_order = (
     Saga(
         "refund_order",
         takes=RefundRequest,
         on_cancel=services.refuse_cancellation,
-        events=EVENTS,
         publishes=("order_id", "payment_id", "reason_code", "reason"),
     )
-    .pivot(orders.claim_for_refund)  # decided: from here on the customer gets the money back
-    .then(payments.revert_payment, remote=True, retry=GATEWAY, uses="stripe")
-    .then(payments.cancel_escrow)
-    .then(orders.release_inventory)
-    .then(orders.cancel_order)
+    .pivot(  # decided: from here on the customer gets the money back
+        orders.claim_for_refund, done="order.refund_started", failed="order.refund_refused"
+    )
+    .then(
+        payments.revert_payment,
+        done="payment.reverted",
+        failed="payment.revert_failed",
+        remote=True,
+        retry=GATEWAY,
+        uses="stripe",
+    )
+    .then(payments.cancel_escrow, done="escrow.cancelled", failed="escrow.cancel_failed")
+    .then(orders.release_inventory, done="inventory.released", failed="inventory.release_failed")
+    .then(orders.cancel_order, done="order.cancelled")
 )

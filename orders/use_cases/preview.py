@@ -18,10 +18,10 @@ from orders.services import CANCELLABLE, REFUNDABLE
 from payments.models import EscrowTransaction, Payment
 from sagas.definition import registry
 from sagas.engine import dispatch
-from sagas.machine import transitions
+from sagas.engine.execution import machine_of
 from sagas.machine.state import Row
 from sagas.models import SagaInstance
-from sagas.storage import rows as store
+from sagas.storage import storage
 
 _LIVE_AUTHORIZATION = ("PENDING", "AUTHORIZED", "CAPTURING")
 
@@ -80,17 +80,17 @@ def tag_of(order: Order) -> str:
 
 def require_unchanged(order: Order, tag: str) -> None:
     """Inside the cancelling transaction: lock the saga, then compare. Raises OrderChanged."""
-    store.lock(order.saga_id)
+    storage().lock(order.saga_id)
     if tag_of(order) != tag:
         raise OrderChanged("The order moved on after the preview.", order_id=str(order.pk))
 
 
 def _undos(key: str) -> list[str]:
-    row: Row | None = store.find_by_key(key)
+    row: Row | None = storage().find_by_key(key)
     if row is None:
         return []
-    transitions.cancel(row, registry.get(row.name, row.version), reason_code="", reason="", actor="")
-    undone = dispatch.tail(row, registry.get(row.name, row.version))
+    machine_of(row).cancel(row, reason_code="", reason="", actor="")
+    undone = dispatch.remaining(row, registry.get(row.name, row.version))
     return [name.partition(".")[2] for name, _ in undone]
 
 

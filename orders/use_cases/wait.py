@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 from orders.errors import OrderError
 from sagas.errors import Problem
-from sagas.models import OPEN, SagaInstance, Status
+from sagas.models import SagaInstance
+from sagas.statuses import OPEN, Status
 
 FIRST_PAUSE_SECONDS = 0.02
 LONGEST_PAUSE_SECONDS = 0.25

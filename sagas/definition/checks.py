@@ -6,7 +6,7 @@ sagas.E003  an argument's annotation differs from that of what provides it
 sagas.E004  a compensation leans on its own step's result, or on a later one
 sagas.E005  two providers offer the same name
 sagas.E006  a step function takes positional arguments or lacks annotations
-sagas.E007  `events` names a step or compensation the saga does not have
+sagas.E007  `aliases` names no event of the engine, or `publishes` no input field
 sagas.E008  a local step names what it uses; only a call depends on others
 sagas.E009  a task name is taken by two different functions
 sagas.W001  a step before the pivot changes something and names no compensation
@@ -113,12 +113,9 @@ def _arguments(
 
 
 def _events(saga: Saga) -> Iterator[CheckMessage]:
-    known = {function.__name__ for function in saga.functions}
-    for name in sorted(saga.events.keys() - known):
-        yield Error(f"{saga.name}: events names {name!r}, which is no step of it.", id="sagas.E007")
-    named = {event for pair in saga.events.values() for event in pair if event}
-    for name in sorted(alias for alias in saga.aliases if alias not in named and not alias.startswith("saga.")):
-        yield Error(f"{saga.name}: aliases names {name!r}, which is no event of it.", id="sagas.E007")
+    for name in sorted(alias for alias in saga.aliases if not alias.startswith("saga.")):
+        hint = 'A step\'s event has its further routing keys on its line: done=("order.created", "OrderCreated").'
+        yield Error(f"{saga.name}: aliases names {name!r}, which the engine never states.", hint=hint, id="sagas.E007")
     for name in sorted(set(saga.publishes) - saga.input_types.keys()):
         yield Error(f"{saga.name}: publishes names {name!r}, which is no input field.", id="sagas.E007")
 

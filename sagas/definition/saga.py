@@ -23,7 +23,7 @@ StepFunction = Callable[..., Any]
 #: Names the engine offers to every step function, with their types.
 OFFERED: Mapping[str, type] = {"saga_id": str, "idempotency_key": str, "attempt": int, "timeout": float}
 #: Names it offers to compensations only.
-OFFERED_TO_COMPENSATIONS: Mapping[str, type] = {"reason": str, "reason_code": str}
+OFFERED_TO_COMPENSATIONS: Mapping[str, type] = {"reason": str, "reason_code": str, "actor": str}
 
 
 def seconds(value: float) -> timedelta:
@@ -64,23 +64,21 @@ class Retry:
         return exact * (1 + random.uniform(0, self.jitter))  # noqa: S311 - spreading load, not guarding a secret
 
 
-@dataclass(frozen=True, slots=True)
-class BestEffort:
-    """A compensation that may fail: when its retries run out that is noted and the undo goes on."""
-
-    function: StepFunction
-
-
-def best_effort(function: StepFunction) -> BestEffort:
-    return BestEffort(function)
+#: The type of an event, or its type followed by further routing keys under which the same event is published.
+EventNames = str | tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Compensation:
-    """The undo of one step."""
+    """The undo of one step. A best effort may fail: when its retries run out that is recorded and the undo goes on.
+
+    `done` and `failed` name the events stated when it is done, or has failed for good; empty states none.
+    """
 
     function: StepFunction
     is_best_effort: bool = False
+    done: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -91,11 +89,27 @@ class Compensation:
         return task_name(self.function)
 
 
+def undo(function: StepFunction, *, done: EventNames = "", failed: EventNames = "") -> Compensation:
+    """A compensation that states events."""
+    return Compensation(function, done=_names(done), failed=_names(failed))
+
+
+def best_effort(function: StepFunction, *, done: EventNames = "", failed: EventNames = "") -> Compensation:
+    """A compensation that may fail."""
+    return Compensation(function, is_best_effort=True, done=_names(done), failed=_names(failed))
+
+
+def _names(given: EventNames) -> tuple[str, ...]:
+    names = (given,) if isinstance(given, str) else given
+    return tuple(name for name in names if name)
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """One line of the table. `position` counts from 0; `timeout` bounds a call and sizes its lease.
 
-    `uses` names what a call depends on ("stripe"): while that is on hold neither the call nor its undo is made.
+    `uses` names what a call depends on ("stripe"): while that is on hold neither the call nor its undo is made. `done`
+    and `failed` name the events stated when the step is done, or has failed for good; the first is the event's type.
     """
 
     position: int
@@ -107,6 +121,8 @@ class Step:
     uses: str = ""
     is_pivot: bool = False
     is_after_pivot: bool = False
+    done: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -134,81 +150,110 @@ class Saga:
     """A saga definition, built by chaining its lines.
 
     `takes` is a dataclass: the input, stored with the saga as JSON. `deadline` bounds the time until the pivot.
-    `on_cancel(subject)` is called inside the cancelling transaction and claims the subject or raises. `events` names
-    the fact each step states: `{step or compensation name: (when done, when failed or None)}`; `publishes` lists the
-    input fields that travel in every published event, and `aliases` gives event types further routing keys.
+    `on_cancel(subject)` is called inside the cancelling transaction and claims the subject or raises. `publishes` lists
+    the input fields that travel in every published event. `aliases` gives the events that the engine itself states
+    (`saga.completed`, …) further routing keys; a step's are on its line: `done=("order.created", "OrderCreated")`.
     """
 
     name: str
     takes: type
     deadline: timedelta = timedelta(minutes=5)
     on_cancel: Callable[[str], None] | None = None
-    events: Mapping[str, tuple[str, str | None]] = field(default_factory=dict)
     publishes: tuple[str, ...] = ()
     aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     version: int = 1
     steps: list[Step] = field(default_factory=list, init=False)
 
     def step(
-        self, function: StepFunction, *, compensate: StepFunction | BestEffort | None = None, retry: Retry | None = None
+        self,
+        function: StepFunction,
+        *,
+        compensate: StepFunction | Compensation | None = None,
+        retry: Retry | None = None,
+        done: EventNames = "",
+        failed: EventNames = "",
     ) -> Saga:
         """A local step: its effect and the engine's record commit in one transaction."""
-        return self._add(Kind.STEP, function, compensate, retry, DEFAULT_TIMEOUT)
+        return self._add(Kind.STEP, function, compensate=compensate, retry=retry, done=done, failed=failed)
 
     def call(
         self,
         function: StepFunction,
         *,
-        compensate: StepFunction | BestEffort | None = None,
+        compensate: StepFunction | Compensation | None = None,
         retry: Retry | None = None,
         timeout: timedelta = DEFAULT_TIMEOUT,
         uses: str = "",
+        done: EventNames = "",
+        failed: EventNames = "",
     ) -> Saga:
         """A remote step: never inside a transaction; it gets an idempotency key and a timeout."""
-        return self._add(Kind.CALL, function, compensate, retry, timeout, uses=uses)
+        return self._add(
+            Kind.CALL,
+            function,
+            compensate=compensate,
+            retry=retry,
+            timeout=timeout,
+            uses=uses,
+            done=done,
+            failed=failed,
+        )
 
-    def read(self, function: StepFunction, *, retry: Retry | None = None) -> Saga:
+    def read(
+        self, function: StepFunction, *, retry: Retry | None = None, done: EventNames = "", failed: EventNames = ""
+    ) -> Saga:
         """A step that changes nothing and so has nothing to undo."""
-        return self._add(Kind.READ, function, None, retry, DEFAULT_TIMEOUT)
+        return self._add(Kind.READ, function, retry=retry, done=done, failed=failed)
 
     def pivot(
         self,
         function: StepFunction,
         *,
         remote: bool = False,
-        compensate: StepFunction | BestEffort | None = None,
+        compensate: StepFunction | Compensation | None = None,
         retry: Retry | None = None,
         timeout: timedelta = DEFAULT_TIMEOUT,
         uses: str = "",
+        done: EventNames = "",
+        failed: EventNames = "",
     ) -> Saga:
         """The point of no return for failures: once it is done the saga only goes forward."""
         kind = Kind.CALL if remote else Kind.STEP
-        return self._add(kind, function, compensate, retry, timeout, uses=uses, is_pivot=True)
+        return self._add(
+            kind, function, compensate=compensate, retry=retry, timeout=timeout, uses=uses, is_pivot=True, done=done,
+            failed=failed,
+        )  # fmt: skip
 
     def then(
         self,
         function: StepFunction,
         *,
-        compensate: StepFunction | BestEffort | None = None,
+        compensate: StepFunction | Compensation | None = None,
         retry: Retry | None = None,
         remote: bool = False,
         timeout: timedelta = DEFAULT_TIMEOUT,
         uses: str = "",
+        done: EventNames = "",
+        failed: EventNames = "",
     ) -> Saga:
         """A step after the pivot: retried until it works, parked as NEEDS_ATTENTION if it never does."""
         kind = Kind.CALL if remote else Kind.STEP
-        return self._add(kind, function, compensate, retry, timeout, uses=uses)
+        return self._add(
+            kind, function, compensate=compensate, retry=retry, timeout=timeout, uses=uses, done=done, failed=failed
+        )
 
     def _add(
         self,
         kind: Kind,
         function: StepFunction,
-        compensate: StepFunction | BestEffort | None,
-        retry: Retry | None,
-        timeout: timedelta,
         *,
+        compensate: StepFunction | Compensation | None = None,
+        retry: Retry | None = None,
+        timeout: timedelta = DEFAULT_TIMEOUT,
         uses: str = "",
         is_pivot: bool = False,
+        done: EventNames = "",
+        failed: EventNames = "",
     ) -> Saga:
         self.steps.append(
             Step(
@@ -221,6 +266,8 @@ class Saga:
                 uses=uses,
                 is_pivot=is_pivot,
                 is_after_pivot=self.pivot_position is not None,
+                done=_names(done),
+                failed=_names(failed),
             )
         )
         return self
@@ -243,20 +290,32 @@ class Saga:
         hints = type_hints(self.takes)
         return {f.name: hints[f.name] for f in dataclasses.fields(self.takes)}
 
-    def event(self, name: str, *, failed: bool = False) -> str | None:
-        """The fact stated when the step or compensation `name` is done, or has failed for good."""
-        named = self.events.get(name)
-        return None if named is None else named[1 if failed else 0]
+    @property
+    def lines(self) -> Iterator[Step | Compensation]:
+        """Everything that may state an event: the steps and their compensations."""
+        for step in self.steps:
+            yield step
+            if step.compensation is not None:
+                yield step.compensation
+
+    def event(self, name: str, *, failed: bool = False) -> str:
+        """The event stated when the step or compensation `name` is done, or has failed for good; empty for none."""
+        line = next((line for line in self.lines if line.name == name), None)
+        names = () if line is None else line.failed if failed else line.done
+        return names[0] if names else ""
+
+    def aliases_of(self, event_type: str) -> tuple[str, ...]:
+        """The further routing keys of an event of this saga."""
+        stated = (names for line in self.lines for names in (line.done, line.failed) if names)
+        return next((names[1:] for names in stated if names[0] == event_type), self.aliases.get(event_type, ()))
 
     def __str__(self) -> str:
         return render(self)
 
 
-def _compensation(compensate: StepFunction | BestEffort | None) -> Compensation | None:
-    if compensate is None:
-        return None
-    if isinstance(compensate, BestEffort):
-        return Compensation(compensate.function, is_best_effort=True)
+def _compensation(compensate: StepFunction | Compensation | None) -> Compensation | None:
+    if compensate is None or isinstance(compensate, Compensation):
+        return compensate
     return Compensation(compensate)
 
 

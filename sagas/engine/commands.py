@@ -1,6 +1,6 @@
-"""The engine's front door: start a saga, cancel it, send a parked one on.
+"""What can be asked of a saga: start it, cancel it, send a parked one on.
 
-The database is the truth, a message is only a hint. See `docs/explanation/` for the protocol.
+The database is the truth; a message only says where to look. `docs/explanation/` describes the protocol.
 """
 
 from __future__ import annotations
@@ -8,21 +8,18 @@ from __future__ import annotations
 import dataclasses
 import logging
 import uuid
-from functools import partial
 from typing import Any
 
-from django.db import transaction
-
-from sagas.definition import registry
 from sagas.definition.saga import Saga, result_types
-from sagas.engine import dispatch
+from sagas.engine.dispatch import dispatch
+from sagas.engine.execution import machine_of
 from sagas.errors import AlreadyCancelling, CannotCancel, CannotRetry, UnknownSaga, WrongResult
 from sagas.failpoints import Failpoint, reach
-from sagas.ids import uuid7
 from sagas.machine import transitions, wiring
+from sagas.machine.decisions import Machine
 from sagas.machine.state import Row
-from sagas.models import Status
-from sagas.storage import rows
+from sagas.statuses import Status
+from sagas.storage import storage, transactional
 
 logger = logging.getLogger("sagas")
 
@@ -31,125 +28,129 @@ def start(saga: Saga, *, input: Any, key: str, subject: str, owner: str = "") ->
     """Start a saga and run its first step, if that is local, in the caller's transaction.
 
     `input` is an instance of the definition's `takes`, `key` makes starting idempotent (the saga already started with
-    it is returned), `subject` is what the saga is about and `owner` who may see it. Whatever the first step raises
-    goes to the caller, and nothing is written. Must run inside `transaction.atomic()`.
+    it is returned), `subject` is what the saga is about and `owner` who may see it. What the first step raises goes to
+    the caller, and nothing is written. Raises `RuntimeError` outside of a transaction.
     """
-    if not transaction.get_connection().in_atomic_block:
-        raise RuntimeError("engine.start() must run inside transaction.atomic()")
-    moment = rows.recent_now()
+    if not storage().is_in_transaction:
+        raise RuntimeError("sagas.start() must run inside transaction.atomic()")
+    moment = storage().recent_now()
     row = Row(
-        id=uuid7(), name=saga.name, version=saga.version, key=key, subject=subject, owner=owner,
+        id=storage().new_id(), name=saga.name, version=saga.version, key=key, subject=subject, owner=owner,
         status=Status.STARTED, data={"input": dataclasses.asdict(input)}, now=moment, created_at=moment,
     )  # fmt: skip
-    transitions.begin(row, saga)
-    is_new = rows.insert(row) if saga.steps[0].is_remote else _insert_with_first_step(row, saga)
+    machine = machine_of(row)
+    machine.begin(row)
+    is_new = storage().insert(row) if saga.steps[0].is_remote else _insert_with_first_step(row, machine)
     if not is_new:
-        existing = rows.find_by_key(key)
-        if existing is None:
-            raise RuntimeError(f"saga key {key!r} is taken by a transaction that was rolled back; try again")
-        return existing
-    _drive_on_commit(row, Failpoint.START_COMMITTED)
+        return _started_before(key)
+    _dispatch_on_commit(row, Failpoint.START_COMMITTED)
     logger.info("Saga started", extra={"action": "saga_started", "saga_id": str(row.id), "saga": saga.name})
     return row
 
 
-def _insert_with_first_step(row: Row, saga: Saga) -> bool:
+def _insert_with_first_step(row: Row, machine: Machine) -> bool:
     """Write the saga and run its first step. False, and nothing done, if its key is taken.
 
     A step that returns nothing is recorded before it runs, which saves a statement; if it raises, the record goes with
     the caller's transaction like everything else.
     """
-    first = saga.steps[0].function
-    given = wiring.arguments(row, saga, first)
+    first = machine.saga.steps[0].function
+    given = wiring.arguments(row, machine.saga, first)
     returns_nothing = not result_types(first)
     if returns_nothing:
-        transitions.complete_step(row, saga, None)
-    if not rows.insert(row):
+        machine.complete(row, None)
+    if not storage().insert(row):
         return False
     result = first(**given)
     if not returns_nothing:
-        transitions.complete_step(row, saga, result)
-        rows.save(row)
+        machine.complete(row, result)
+        storage().save(row)
     return True
 
 
-@transaction.atomic
-def cancel(saga_id: uuid.UUID, *, reason_code: str, reason: str, actor: str, request_key: str = "") -> Row:
-    """Cancel a saga: the one door for the endpoint, the admin action and the clock.
+def _started_before(key: str) -> Row:
+    existing = storage().find_by_key(key)
+    if existing is None:
+        raise RuntimeError(f"saga key {key!r} is taken by a transaction that was rolled back; try again")
+    return existing
 
-    The definition's `on_cancel` claims the subject in the same transaction, so that whoever loses the race for it
-    (accept or cancel) is told. A call in flight is waited for, then undone. A repetition with the `request_key` that
+
+@transactional
+def cancel(saga_id: uuid.UUID, *, reason_code: str, reason: str, actor: str, request_key: str = "") -> Row:
+    """Cancel a saga: the one function for the endpoint, the admin action and the clock.
+
+    The definition's `on_cancel` claims the subject in the same transaction, so that who loses the race for it (accept
+    or cancel) learns it. A call in flight is waited for, then undone. Repeating the request with the `request_key` that
     started the cancellation changes nothing. Raises `UnknownSaga`, `AlreadyCancelling`, `CannotCancel`, or what
     `on_cancel` raises.
     """
     row = locked(saga_id)
-    if request_key and row.data.get("cancel_key") == request_key:
+    if request_key and row.cancel_key == request_key:
         return row
-    saga = registry.get(row.name, row.version)
-    _require_cancellable(row, saga)
-    if saga.on_cancel is not None:
-        saga.on_cancel(row.subject)
-    if request_key:
-        row.data["cancel_key"] = request_key
-    transitions.cancel(row, saga, reason_code=reason_code, reason=reason, actor=actor)
-    rows.save(row)
+    machine = machine_of(row)
+    _require_cancellable(row, machine.saga)
+    if machine.saga.on_cancel is not None:
+        machine.saga.on_cancel(row.subject)
+    row.cancel_key = request_key
+    machine.cancel(row, reason_code=reason_code, reason=reason, actor=actor)
+    storage().save(row)
     if not row.is_leased:
-        _drive_on_commit(row, Failpoint.CANCEL_COMMITTED)
-    told = {"action": "saga_cancelling", "saga_id": str(row.id), "saga": row.name, "actor": actor}
-    transaction.on_commit(partial(logger.info, "Saga cancelling: %s", reason, extra=told))
+        _dispatch_on_commit(row, Failpoint.CANCEL_COMMITTED)
+    _log_on_commit(row, "saga_cancelling", "Saga cancelling: %s", reason, actor)
     return row
 
 
-@transaction.atomic
+@transactional
 def retry(saga_id: uuid.UUID, *, reason: str, actor: str) -> Row:
     """Send a saga that needs attention on, with fresh retries. Raises `UnknownSaga` or `CannotRetry`."""
-    row, saga = _parked(saga_id)
-    transitions.resume(row, saga, reason=reason, actor=actor)
+    row, machine = _parked(saga_id)
+    machine.resume(row, reason=reason, actor=actor)
     return _settled_by(row, "saga_retried", reason, actor)
 
 
-@transaction.atomic
+@transactional
 def skip(saga_id: uuid.UUID, *, reason: str, actor: str, result: dict[str, Any] | None = None) -> Row:
-    """Take the step (or compensation) a saga is parked at as done by hand, and go on behind it.
+    """Take the step (or compensation) a saga is parked at as done by hand, and go on after it.
 
-    `result` is what the step would have returned; later steps may need it. Raises `WrongResult` if it is not that.
+    `result` is what the step would have returned, by name; later steps may need it. Raises `UnknownSaga`,
+    `CannotRetry`, or `WrongResult` if `result` is not what the step returns.
     """
-    row, saga = _parked(saga_id)
-    going_forward = row.resume_status == Status.STARTED
-    expected = set(result_types(saga.steps[row.position].function)) if going_forward else set()
+    row, machine = _parked(saga_id)
+    expected = set() if row.is_going_back else set(result_types(machine.saga.steps[row.position].function))
     if set(result or {}) != expected:
         wanted = ", ".join(sorted(expected)) or "nothing"
-        raise WrongResult(f"{transitions.step_name(row, saga)} returns {wanted}.", expected=sorted(expected))
-    transitions.skip(row, saga, result, reason=reason, actor=actor)
+        name = transitions.step_name(row, machine.saga)
+        raise WrongResult(f"{name} returns {wanted}.", expected=sorted(expected))
+    machine.skip(row, result, reason=reason, actor=actor)
     return _settled_by(row, "saga_step_skipped", reason, actor)
 
 
-@transaction.atomic
+@transactional
 def close(saga_id: uuid.UUID, *, reason: str, actor: str) -> Row:
-    """End a saga that needs attention where it stands: the rest was settled by hand."""
-    row, _ = _parked(saga_id)
-    transitions.close(row, reason=reason, actor=actor)
+    """End a saga that needs attention where it stands: the rest was settled by hand. Raises `UnknownSaga` or
+    `CannotRetry`."""
+    row, machine = _parked(saga_id)
+    machine.close(row, reason=reason, actor=actor)
     return _settled_by(row, "saga_closed", reason, actor)
 
 
-def _parked(saga_id: uuid.UUID) -> tuple[Row, Saga]:
+def _parked(saga_id: uuid.UUID) -> tuple[Row, Machine]:
     row = locked(saga_id)
     if row.status is not Status.NEEDS_ATTENTION:
         raise CannotRetry(f"The saga is {row.status.value}.", current_status=row.status.value)
-    return row, registry.get(row.name, row.version)
+    return row, machine_of(row)
 
 
 def _settled_by(row: Row, action: str, reason: str, actor: str) -> Row:
-    rows.save(row)
-    _drive_on_commit(row, Failpoint.RETRY_COMMITTED)
-    told = {"action": action, "saga_id": str(row.id), "saga": row.name, "actor": actor}
-    transaction.on_commit(partial(logger.info, "Settled by an operator: %s", reason, extra=told))
+    storage().save(row)
+    _dispatch_on_commit(row, Failpoint.RETRY_COMMITTED)
+    _log_on_commit(row, action, "Settled by an operator: %s", reason, actor)
     return row
 
 
 def locked(saga_id: uuid.UUID) -> Row:
-    """The saga's row, locked. Raises `UnknownSaga`."""
-    row = rows.lock(saga_id)
+    """The saga's row, locked until the transaction ends. Raises `UnknownSaga`."""
+    row = storage().lock(saga_id)
     if row is None:
         raise UnknownSaga(f"There is no saga {saga_id}.")
     return row
@@ -158,16 +159,19 @@ def locked(saga_id: uuid.UUID) -> Row:
 def _require_cancellable(row: Row, saga: Saga) -> None:
     if row.status is Status.CANCELLING or row.resume_status == Status.CANCELLING:
         raise AlreadyCancelling("The saga is being cancelled already.", current_status=row.status.value)
-    is_parked_forward = row.status is Status.NEEDS_ATTENTION and row.resume_status == Status.STARTED
     is_claimable = row.status is Status.COMPLETED and saga.on_cancel is not None
-    is_running = row.status in (Status.STARTED, Status.COMPENSATING)
-    if not (is_running or is_parked_forward or is_claimable):
+    if not (row.is_open or row.status is Status.NEEDS_ATTENTION or is_claimable):
         raise CannotCancel(f"The saga is {row.status.value}.", current_status=row.status.value)
 
 
-def _drive_on_commit(row: Row, point: Failpoint) -> None:
-    def drive() -> None:
+def _dispatch_on_commit(row: Row, point: Failpoint) -> None:
+    def send() -> None:
         reach(point)
-        dispatch.drive(row)
+        dispatch(row)
 
-    transaction.on_commit(drive, robust=True)
+    storage().on_commit(send)
+
+
+def _log_on_commit(row: Row, action: str, message: str, reason: str, actor: str) -> None:
+    log_extra = {"action": action, "saga_id": str(row.id), "saga": row.name, "actor": actor}
+    storage().on_commit(lambda: logger.info(message, reason, extra=log_extra))

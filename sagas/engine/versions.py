@@ -18,8 +18,9 @@ from django.db.models import Count, Q
 
 from sagas.definition import registry
 from sagas.definition.saga import Saga, Step, StepFunction, parameter_types, result_types
-from sagas.models import FINAL, GOING_BACK, SagaDefinition, SagaInstance, Status
-from sagas.storage import rows
+from sagas.models import SagaDefinition, SagaInstance
+from sagas.statuses import FINAL, GOING_BACK, Status
+from sagas.storage import storage
 
 logger = logging.getLogger("sagas")
 
@@ -56,7 +57,7 @@ def record_once() -> None:
 
 def record() -> None:
     """Keep each definition as it is now, unless it is known already and sagas rely on how it was."""
-    now = rows.now()
+    now = storage().now()
     here = [
         SagaDefinition(
             name=saga.name, version=saga.version, shape=shape(saga), digest=digest(shape(saga)), first_seen_at=now
@@ -71,8 +72,8 @@ def record() -> None:
         if (definition.name, definition.version) not in relied_on:
             changed.update(shape=definition.shape, digest=definition.digest, first_seen_at=now)
         elif changed.exists():
-            told = {"action": "definition_changed", "saga": definition.name, "version": definition.version}
-            logger.error("A definition changed under sagas that rely on it", extra=told)
+            log_extra = {"action": "definition_changed", "saga": definition.name, "version": definition.version}
+            logger.error("A definition changed under sagas that rely on it", extra=log_extra)
 
 
 def shape(saga: Saga) -> dict[str, Any]:
@@ -159,7 +160,7 @@ def _missing(saga: Saga, position: int, *, is_back: bool, kept: SagaDefinition |
 
 
 def _may_still_move() -> Q:
-    is_recent = Q(status=Status.COMPLETED, created_at__gte=rows.now() - CANCELLABLE_FOR)
+    is_recent = Q(status=Status.COMPLETED, created_at__gte=storage().now() - CANCELLABLE_FOR)
     return ~Q(status__in=FINAL) | is_recent
 
 
@@ -169,7 +170,10 @@ def _counts() -> dict[Version, int]:
 
 
 def _places(name: str, version: int) -> list[tuple[int, bool, int]]:
-    """Where its open sagas stand: position, whether they go back, and how many."""
+    """Where its open sagas stand: position, whether they go back, and how many.
+
+    Before a deploy the table may lack the newest columns, so the direction is read off the statuses.
+    """
     is_back = Q(status__in=GOING_BACK) | Q(resume_status__in=GOING_BACK)
     sagas = SagaInstance.objects.exclude(status__in=FINAL).filter(name=name, version=version)
     places = []

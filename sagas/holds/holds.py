@@ -1,48 +1,52 @@
 """Dependencies on hold: sagas stop before a call that uses one, and go on when it is released.
 
-A person puts a dependency on hold, or the circuit breaker does after so many troubles in a row. What is on hold is
-read from the database at most once a second per process, so a call may still go out for a second after; the answer
-"on hold" is always fresh, so that a release counts at once.
+An operator puts a dependency on hold, or the circuit breaker does after so many failed calls in a row. What is on hold
+is read from the database at most once a second by each process, so a call may still go out for a second after; the
+answer "on hold" is always fresh, so that a release counts at once.
 """
 
 from __future__ import annotations
 
 import logging
-import time
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any
-
-from django.db import transaction
-from django.db.models import Count
 
 from sagas.conf import options
 from sagas.definition import registry
 from sagas.errors import AlreadyHeld, NotHeld, Refusal, UnknownDependency
 from sagas.failpoints import Failpoint, reach
-from sagas.models import SagaDependency, SagaHold, SagaInstance
-from sagas.storage import rows
+from sagas.storage import Failures, Hold, storage, transactional
 
 logger = logging.getLogger("sagas")
 
-#: The actor of holds and releases that nobody asked for.
+#: The actor of holds and releases that no operator asked for.
 BREAKER = "circuit breaker"
 #: How old "nothing is on hold" may be.
-FRESH_SECONDS = 1.0
+FRESH = timedelta(seconds=1)
+LONGEST_REASON = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What was read last: names on hold, and names whose last call went wrong."""
+    """What was read last: dependencies on hold, and those whose last call failed."""
 
     held: frozenset[str]
-    troubled: frozenset[str]
-    read_at: float
+    failing: frozenset[str]
+    read_at: datetime
 
 
-_seen: Seen | None = None
+@dataclass
+class Memory:
+    """What this process read last; None to read again."""
+
+    seen: Seen | None = None
+
+
+memory = Memory()
 
 
 # -- what the engine asks -------------------------------------------------------------------------------------------
@@ -50,7 +54,7 @@ def blocks(dependency: str, saga_id: uuid.UUID) -> bool:
     """Whether this saga must wait before a call that uses `dependency`."""
     if not dependency or dependency not in _recent().held:
         return False
-    hold = active(dependency)
+    hold = storage().active_hold(dependency)
     return hold is not None and hold.probe_saga_id != saga_id
 
 
@@ -58,83 +62,74 @@ def is_probe(dependency: str, saga_id: uuid.UUID) -> bool:
     """Whether this saga was let through to try whether `dependency` works again."""
     if not dependency:
         return False
-    return SagaHold.objects.filter(dependency=dependency, released_at=None, probe_saga_id=saga_id).exists()
+    hold = storage().active_hold(dependency)
+    return hold is not None and hold.probe_saga_id == saga_id
 
 
-def tell(dependency: str, saga_id: uuid.UUID, trouble: Exception | None) -> None:
+def count_call(dependency: str, saga_id: uuid.UUID, failure: Exception | None) -> None:
     """A call that uses `dependency` has ended and is recorded. A refusal is an answer: the dependency works."""
     if not dependency:
         return
-    if trouble is None or isinstance(trouble, Refusal):
+    if failure is None or isinstance(failure, Refusal):
         _count_answer(dependency, saga_id)
     else:
-        count_trouble(dependency, saga_id, f"{type(trouble).__name__}: {trouble}")
+        count_failure(dependency, saga_id, f"{type(failure).__name__}: {failure}")
 
 
 def _count_answer(dependency: str, saga_id: uuid.UUID) -> None:
     seen = _recent()
-    if dependency in seen.troubled:
-        SagaDependency.objects.filter(name=dependency).update(troubles=0)
+    if dependency in seen.failing:
+        storage().save_failures(Failures(dependency, 0, storage().now()))
         forget()
     if dependency in seen.held and is_probe(dependency, saga_id):
         with suppress(NotHeld):  # an operator was faster
-            release(dependency, reason="It answered again.", actor=BREAKER)
+            release_dependency(dependency, reason="It answered again.", actor=BREAKER)
         reach(Failpoint.BREAKER_COMMITTED)
 
 
-@transaction.atomic
-def count_trouble(dependency: str, saga_id: uuid.UUID, what: str) -> None:
+@transactional
+def count_failure(dependency: str, saga_id: uuid.UUID, what: str) -> None:
     """A call that uses `dependency` ended without an answer; after so many in a row it is put on hold."""
-    limit = options().breaker_troubles
+    limit = options().breaker_failures
     if not limit:
         return
-    counted = _locked(dependency)
-    hold = active(dependency)
+    failures = storage().lock_failures(dependency)
+    hold = storage().active_hold(dependency)
     if hold is not None:
         _end_probe(hold, saga_id)
-    elif _troubles_in_a_row(counted) >= limit:
-        _open(dependency, reason=f"{limit} calls in a row went wrong, the last with {what}"[:500])
-    transaction.on_commit(lambda: reach(Failpoint.BREAKER_COMMITTED))
+    elif _one_more(failures) >= limit:
+        _add(
+            dependency, reason=f"{limit} calls in a row failed, the last with {what}", actor=BREAKER, is_automatic=True
+        )
+        storage().save_failures(replace(failures, in_a_row=0))
+    storage().on_commit(lambda: reach(Failpoint.BREAKER_COMMITTED))
 
 
-def _locked(dependency: str) -> SagaDependency:
-    """Whoever may put it on hold holds this row, so that it is put on hold once."""
-    started = {"troubles": 0, "first_trouble_at": rows.now()}
-    counted, _ = SagaDependency.objects.select_for_update().get_or_create(name=dependency, defaults=started)
-    return counted
-
-
-def _troubles_in_a_row(counted: SagaDependency) -> int:
-    now = rows.now()
-    if not counted.troubles or now - counted.first_trouble_at > options().breaker_window:
-        counted.troubles, counted.first_trouble_at = 0, now
-    counted.troubles += 1
-    counted.save()
+def _one_more(failures: Failures) -> int:
+    """Count one failure; returns how many there are in a row now, within the breaker's window."""
+    now = storage().now()
+    if not failures.in_a_row or now - failures.since > options().breaker_window:
+        failures = replace(failures, in_a_row=0, since=now)
+    storage().save_failures(replace(failures, in_a_row=failures.in_a_row + 1))
     forget()
-    return counted.troubles
+    return failures.in_a_row + 1
 
 
-def _open(dependency: str, *, reason: str) -> None:
-    _insert(dependency, reason=reason, actor=BREAKER, is_automatic=True)
-    SagaDependency.objects.filter(name=dependency).update(troubles=0)
-
-
-def _end_probe(hold: SagaHold, saga_id: uuid.UUID) -> None:
+def _end_probe(hold: Hold, saga_id: uuid.UUID) -> None:
     if hold.probe_saga_id == saga_id:
-        SagaHold.objects.filter(pk=hold.pk, probe_saga_id=saga_id).update(probe_saga_id=None)
+        storage().save_hold(replace(hold, probe_saga_id=None))
 
 
-def begin_probe(hold: SagaHold, saga_id: uuid.UUID) -> None:
-    """Let this saga through. Should nothing come of it, another one tries when `probe_at` has come again."""
+def begin_probe(hold: Hold, saga_id: uuid.UUID) -> None:
+    """Let this saga through. If nothing comes of it, another one probes when `probe_at` has come again."""
     delay = min(options().breaker_probe * 2 ** min(hold.probes + 1, 30), options().breaker_longest_probe)
-    SagaHold.objects.filter(pk=hold.pk).update(
-        probe_saga_id=saga_id, probe_at=rows.now() + delay, probes=hold.probes + 1
-    )
+    probe_at = storage().now() + delay
+    storage().save_hold(replace(hold, probe_saga_id=saga_id, probe_at=probe_at, probes=hold.probes + 1))
 
 
-# -- what people ask ------------------------------------------------------------------------------------------------
-@transaction.atomic
-def hold(dependency: str, *, reason: str, actor: str) -> SagaHold:
+# -- what operators ask ---------------------------------------------------------------------------------------------
+@transactional
+def hold_dependency(dependency: str, *, reason: str, actor: str) -> Hold:
     """Put a dependency on hold until somebody releases it. A hold of the circuit breaker becomes one of `actor`.
 
     Raises `UnknownDependency` if no step uses it, and `AlreadyHeld`.
@@ -142,26 +137,22 @@ def hold(dependency: str, *, reason: str, actor: str) -> SagaHold:
     if dependency not in known():
         names = ", ".join(known()) or "nothing"
         raise UnknownDependency(f"No step uses {dependency!r}; steps use {names}.")
-    _locked(dependency)
-    current = active(dependency)
+    storage().lock_failures(dependency)  # so that it is put on hold once
+    current = storage().active_hold(dependency)
     if current is not None and not current.is_automatic:
         raise AlreadyHeld(f"{dependency} is on hold since {current.held_at:%d %b %H:%M} UTC: {current.reason}")
     if current is not None:
         _end(current, reason=reason, actor=actor, per_second=options().release_per_second)
-    return _insert(dependency, reason=reason, actor=actor)
+    return _add(dependency, reason=reason, actor=actor)
 
 
-@transaction.atomic
-def release(dependency: str, *, reason: str, actor: str, per_second: float | None = None) -> SagaHold:
+@transactional
+def release_dependency(dependency: str, *, reason: str, actor: str, per_second: float | None = None) -> Hold:
     """Let the sagas that wait for `dependency` go on, `per_second` of them each second. Raises `NotHeld`."""
-    current = SagaHold.objects.select_for_update().filter(dependency=dependency, released_at=None).first()
+    current = storage().active_hold(dependency, lock=True)
     if current is None:
         raise NotHeld(f"{dependency} is not on hold.")
     return _end(current, reason=reason, actor=actor, per_second=per_second or options().release_per_second)
-
-
-def active(dependency: str) -> SagaHold | None:
-    return SagaHold.objects.filter(dependency=dependency, released_at=None).first()
 
 
 def known() -> list[str]:
@@ -171,18 +162,17 @@ def known() -> list[str]:
 
 def waiting() -> dict[str, int]:
     """How many sagas wait, by what they wait for."""
-    counted = SagaInstance.objects.exclude(held_by="").values_list("held_by").annotate(Count("id")).order_by("held_by")
-    return dict(counted)
+    return storage().held_counts()
 
 
 def states() -> list[dict[str, Any]]:
-    """Everything that steps use, or sagas wait for, with its last hold."""
+    """The state of everything that steps use, or sagas wait for."""
     counted = waiting()
-    names = sorted({*known(), *counted})
-    return [state(name, SagaHold.objects.filter(dependency=name).first(), counted) for name in names]
+    return [state(name, storage().last_hold(name), counted) for name in sorted({*known(), *counted})]
 
 
-def state(dependency: str, last: SagaHold | None, counted: Mapping[str, int]) -> dict[str, Any]:
+def state(dependency: str, last: Hold | None, counted: Mapping[str, int]) -> dict[str, Any]:
+    """A dependency, its last hold (all None if there was none), and how many sagas wait for it."""
     is_on_hold = last is not None and last.released_at is None
     return {
         "dependency": dependency,
@@ -199,42 +189,40 @@ def state(dependency: str, last: SagaHold | None, counted: Mapping[str, int]) ->
     }
 
 
-def _insert(dependency: str, *, reason: str, actor: str, is_automatic: bool = False) -> SagaHold:
-    now = rows.now()
+def _add(dependency: str, *, reason: str, actor: str, is_automatic: bool = False) -> Hold:
+    now = storage().now()
     probe_at = now + options().breaker_probe if is_automatic else None
-    made = SagaHold.objects.create(
-        dependency=dependency, reason=reason, actor=actor, is_automatic=is_automatic, held_at=now, probe_at=probe_at
+    hold = Hold(dependency, reason[:LONGEST_REASON], actor, now, is_automatic=is_automatic, probe_at=probe_at)
+    added = storage().add_hold(hold)
+    _changed(added, "dependency_held", "Dependency on hold: %s", reason, actor)
+    return added
+
+
+def _end(hold: Hold, *, reason: str, actor: str, per_second: float) -> Hold:
+    now = storage().now()
+    ended = replace(
+        hold, released_at=now, resumed_until=now, released_by=actor, release_reason=reason, per_second=per_second
     )
-    _changed(made, "dependency_held", reason, actor)
-    return made
+    storage().save_hold(ended)
+    _changed(ended, "dependency_released", "Dependency released: %s", reason, actor)
+    return ended
 
 
-def _end(hold: SagaHold, *, reason: str, actor: str, per_second: float) -> SagaHold:
-    now = rows.now()
-    hold.released_at = hold.ramped_at = now
-    hold.released_by, hold.release_reason, hold.per_second = actor, reason, per_second
-    hold.save()
-    _changed(hold, "dependency_released", reason, actor)
-    return hold
-
-
-def _changed(hold: SagaHold, action: str, reason: str, actor: str) -> None:
-    told = {"action": action, "dependency": hold.dependency, "actor": actor}
-    transaction.on_commit(forget)
-    transaction.on_commit(lambda: logger.warning("%s: %s", action.replace("_", " "), reason, extra=told))
+def _changed(hold: Hold, action: str, message: str, reason: str, actor: str) -> None:
+    log_extra = {"action": action, "dependency": hold.dependency, "actor": actor}
+    storage().on_commit(forget)
+    storage().on_commit(lambda: logger.warning(message, reason, extra=log_extra))
 
 
 # -- reading rarely -------------------------------------------------------------------------------------------------
 def _recent() -> Seen:
-    global _seen  # noqa: PLW0603 - one reading a process
-    if _seen is None or time.monotonic() - _seen.read_at > FRESH_SECONDS:
-        held = SagaHold.objects.filter(released_at=None).values_list("dependency", flat=True)
-        troubled = SagaDependency.objects.filter(troubles__gt=0).values_list("name", flat=True)
-        _seen = Seen(frozenset(held), frozenset(troubled), time.monotonic())
-    return _seen
+    now = storage().recent_now()
+    if memory.seen is None or abs(now - memory.seen.read_at) > FRESH:
+        held = frozenset(hold.dependency for hold in storage().active_holds())
+        memory.seen = Seen(held, storage().failing(), now)
+    return memory.seen
 
 
 def forget() -> None:
     """Read again next time."""
-    global _seen  # noqa: PLW0603 - one reading a process
-    _seen = None
+    memory.seen = None

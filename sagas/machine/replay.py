@@ -1,21 +1,47 @@
-"""Folding a saga's history back into its row: each fact must have been lawful where the saga stood.
+"""Replays a saga's history through the state machine: the facts alone must lead to where its row stands.
 
-This is the state machine of `sagas.machine.transitions` read backwards, from what was recorded: which facts may follow
-which, where each leaves the saga, and that undos are the reverse of what was done.
+Nothing is decided again and no option is read, so a history stays lawful when policies change.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+import uuid
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple
 
 from sagas.definition.saga import Saga
-from sagas.models import FINAL, GOING_BACK, Action, Status
+from sagas.machine.state import Event, Row
+from sagas.machine.transitions import Unlawful, apply, compensation_at, last_to_undo
+from sagas.statuses import Action, Status
+
+_SOME_TIME = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+class Place(NamedTuple):
+    """Where a saga stands. The history records the first three after each commit."""
+
+    status: str
+    position: int
+    epoch: int
+    direction: str = ""
+    phase: str = ""
+    may_have_run: bool = False
+
+    @property
+    def short(self) -> Place:
+        """As the history records it."""
+        return Place(*self[:3])
+
+    def __str__(self) -> str:
+        place = f"{self.status} at {self.position}, epoch {self.epoch}"
+        if not self.phase:
+            return place
+        return f"{place}, {self.direction} {self.phase}{', may have run' if self.may_have_run else ''}"
 
 
 class Fact(NamedTuple):
-    """What folding reads of an event. `saga_status`, `position` and `epoch` are the saga's after the event's commit,
+    """What replay reads of an event. `saga_status`, `position` and `epoch` are the saga's after the event's commit,
     which may have written more events than this one."""
 
     seq: int
@@ -28,215 +54,52 @@ class Fact(NamedTuple):
     epoch: int
 
     @property
-    def after(self) -> tuple[str, int, int]:
-        return self.saga_status, self.position, self.epoch
+    def after(self) -> Place:
+        return Place(self.saga_status, self.position, self.epoch)
 
 
-class Unlawful(Exception):
-    """A fact that the state machine can't have stated there; says which and why."""
-
-
-def fold(saga: Saga, history: Sequence[Fact]) -> tuple[str, int, int]:
-    """The status, position and epoch that the history of a saga leads to. Raises `Unlawful`."""
-    standing = _Standing(saga)
+def replay(saga: Saga, history: Sequence[Fact]) -> Place:
+    """Where the history of a saga leads. Raises `Unlawful` for a fact that cannot have happened there."""
+    row = _row_before_it_starts(saga)
     for index, fact in enumerate(history):
-        standing.take(fact)
+        _apply(row, saga, fact)
         is_end_of_commit = index + 1 == len(history) or history[index + 1].after != fact.after
-        if is_end_of_commit and standing.now != fact.after:
-            raise Unlawful(f"#{fact.seq} {fact.action} says {words(fact.after)}; what led there, {words(standing.now)}")
-    return standing.now
+        if is_end_of_commit and _place_of(row).short != fact.after:
+            raise Unlawful(f"#{fact.seq} {fact.action} says {fact.after}; what led there, {_place_of(row).short}")
+    return _place_of(row)
 
 
-def words(state: tuple[str, int, int]) -> str:
-    return f"{state[0]} at {state[1]}, epoch {state[2]}"
+def _row_before_it_starts(saga: Saga) -> Row:
+    return Row(
+        id=uuid.UUID(int=0), name=saga.name, version=saga.version, key="", subject="", owner="", status=Status.STARTED,
+        data={}, now=_SOME_TIME, created_at=_SOME_TIME,
+    )  # fmt: skip
 
 
-@dataclass
-class _Standing:
-    """Where the saga stands after the facts taken so far. `is_claimed`: the call at `position` may have been made."""
-
-    saga: Saga
-    status: str = ""
-    position: int = 0
-    epoch: int = 1
-    resume_status: str = ""
-    is_claimed: bool = False
-    is_closed: bool = False
-    previous: Fact | None = None
-
-    @property
-    def now(self) -> tuple[str, int, int]:
-        return self.status, self.position, self.epoch
-
-    def take(self, fact: Fact) -> None:
-        handler = HANDLERS.get(fact.action)
-        if handler is None:
-            raise Unlawful(f"#{fact.seq} {fact.action!r} is no action")
-        handler(self, fact)
-        self.previous = fact
-
-    # -- forward ------------------------------------------------------------------------------------------------
-    def started(self, fact: Fact) -> None:
-        self._require(self.previous is None, fact, "a saga starts once, and first")
-        self.status = Status.STARTED.value
-
-    def claimed(self, fact: Fact) -> None:
-        self._require_here(fact, is_undo=False)
-        self.is_claimed = True
-
-    def step_completed(self, fact: Fact) -> None:
-        self._require_here(fact, is_undo=False)
-        self._advance()
-
-    def step_failed(self, fact: Fact) -> None:
-        self._require_here(fact, is_undo=False)
-
-    def step_retrying(self, fact: Fact) -> None:
-        self._require_here(fact, is_undo=False)
-        self.epoch += 1
-
-    def held(self, fact: Fact) -> None:
-        """The call waits for a dependency on hold; messages sent before do not count any more."""
-        self._require_here(fact, is_undo=self.status in GOING_BACK)
-        self.epoch += 1
-
-    # -- back ---------------------------------------------------------------------------------------------------
-    def compensating(self, fact: Fact) -> None:
-        self._require(self.status == Status.STARTED, fact, f"a {self.status} saga does not fail")
-        refused = (
-            self.previous is not None and self.previous.action == Action.STEP_FAILED and self.previous.attempt == 1
-        )
-        # Whether a first try was refused, and so certainly left nothing, or failed, is not in the history.
-        places = [self.position, self.position - 1] if self.is_claimed and refused else [self._start()]
-        starts = [self._last_to_undo(place) for place in places]
-        self._turn(Status.COMPENSATING, fact.position if fact.position in starts else starts[0])
-
-    def cancelling(self, fact: Fact) -> None:
-        if self.status == Status.COMPENSATING:
-            self._turn(Status.CANCELLING, self.position)
-            return
-        is_parked_forward = self.status == Status.NEEDS_ATTENTION and self.resume_status == Status.STARTED
-        is_lawful = self.status in (Status.STARTED, Status.COMPLETED) or is_parked_forward
-        self._require(is_lawful, fact, f"a {self.status} saga is not cancelled")
-        self._turn(Status.CANCELLING, self._last_to_undo(self._start()))
-
-    def undo_noted(self, fact: Fact) -> None:
-        self._require_here(fact, is_undo=True)
-
-    def undo_completed(self, fact: Fact) -> None:
-        self._require_here(fact, is_undo=True)
-        self._undo_next()
-
-    def undo_retrying(self, fact: Fact) -> None:
-        self._require_here(fact, is_undo=True)
-        self.epoch += 1
-
-    def undo_failed(self, fact: Fact) -> None:
-        self._require_here(fact, is_undo=True)
-        if self._is_best_effort():
-            self._undo_next()
-
-    def stood_still(self, fact: Fact) -> None:
-        """A best effort that never answers is let go, which is not a fact of its own."""
-        while self.status in GOING_BACK and fact.position < self.position and self._is_best_effort():
-            self._undo_next()
-
-    # -- a person's ---------------------------------------------------------------------------------------------
-    def parked(self, fact: Fact) -> None:
-        self._require(self.status in (Status.STARTED, *GOING_BACK), fact, f"a {self.status} saga is not parked")
-        self.resume_status, self.status = self.status, Status.NEEDS_ATTENTION.value
-
-    def sent_on(self, fact: Fact) -> None:
-        self._require(self.status == Status.NEEDS_ATTENTION, fact, f"the saga is {self.status}, not parked")
-        self.status, self.resume_status = self.resume_status, ""
-        self.epoch += 1
-        if fact.action == Action.SKIPPED and self.status in GOING_BACK:
-            self._undo_next()
-        elif fact.action == Action.SKIPPED:
-            self._advance()
-        self.is_closed = fact.action == Action.CLOSED
-
-    # -- the end ------------------------------------------------------------------------------------------------
-    def finished(self, fact: Fact) -> None:
-        self.stood_still(fact)
-        is_through = self.position == len(self.saga.steps) if self.status == Status.STARTED else self.position < 0
-        self._require(is_through or self.is_closed, fact, f"the saga stands at {self.position}")
-        is_lawful = fact.status in FINAL and fact.status in _ENDS.get(self.status, ())
-        self._require(is_lawful, fact, f"a {self.status} saga does not end {fact.status}")
-        self.status = fact.status
-
-    def nothing(self, fact: Fact) -> None:
-        """A late answer that was kept, or the end of a wait: it moves nothing."""
-
-    # -- small parts --------------------------------------------------------------------------------------------
-    def _require(self, is_lawful: bool, fact: Fact, why: str) -> None:
-        if not is_lawful:
-            raise Unlawful(f"#{fact.seq} {fact.action} {fact.step}".rstrip() + f": {why}")
-
-    def _require_here(self, fact: Fact, *, is_undo: bool) -> None:
-        is_right_way = self.status in GOING_BACK if is_undo else self.status == Status.STARTED
-        self._require(is_right_way, fact, f"the saga is {self.status}")
-        self._require(fact.step == self._name(), fact, f"next is {self._name() or 'nothing'}")
-
-    def _name(self) -> str:
-        if not 0 <= self.position < len(self.saga.steps):
-            return ""
-        step = self.saga.steps[self.position]
-        if self.status not in GOING_BACK:
-            return step.name
-        return step.compensation.name if step.compensation else ""
-
-    def _is_best_effort(self) -> bool:
-        compensation = self.saga.steps[self.position].compensation if self.position >= 0 else None
-        return compensation is not None and compensation.is_best_effort
-
-    def _start(self) -> int:
-        return self.position if self.is_claimed else self.position - 1
-
-    def _last_to_undo(self, start: int) -> int:
-        return next((place for place in range(start, -1, -1) if self.saga.steps[place].compensation), -1)
-
-    def _turn(self, status: Status, position: int) -> None:
-        self.status, self.position, self.resume_status = status.value, position, ""
-        self.epoch += 1
-        self.is_claimed = False
-
-    def _advance(self) -> None:
-        self.position += 1
-        self.is_claimed = False
-
-    def _undo_next(self) -> None:
-        self.position = self._last_to_undo(self.position - 1)
+def _place_of(row: Row) -> Place:
+    return Place(row.status.value, row.position, row.epoch, row.direction.value, row.phase.value, row.may_have_run)
 
 
-_ENDS: Mapping[str, tuple[str, ...]] = {
-    Status.STARTED: (Status.COMPLETED,),
-    Status.COMPENSATING: (Status.COMPENSATED, Status.FAILED),
-    Status.CANCELLING: (Status.CANCELLED,),
-}
-HANDLERS: Mapping[str, Callable[[Any, Fact], None]] = {
-    Action.STARTED: _Standing.started,
-    Action.STEP_CLAIMED: _Standing.claimed,
-    Action.STEP_COMPLETED: _Standing.step_completed,
-    Action.STEP_RETRYING: _Standing.step_retrying,
-    Action.STEP_FAILED: _Standing.step_failed,
-    Action.STEP_TIMED_OUT: _Standing.step_failed,
-    Action.STEP_FENCED: _Standing.nothing,
-    Action.HELD: _Standing.held,
-    Action.LET_GO: _Standing.nothing,
-    Action.COMPENSATION_STARTED: _Standing.compensating,
-    Action.CANCELLATION_STARTED: _Standing.cancelling,
-    Action.UNDO_CLAIMED: _Standing.undo_noted,
-    Action.UNDO_COMPLETED: _Standing.undo_completed,
-    Action.UNDO_RETRYING: _Standing.undo_retrying,
-    Action.UNDO_FAILED: _Standing.undo_failed,
-    Action.UNDO_TIMED_OUT: _Standing.stood_still,
-    Action.UNDO_FENCED: _Standing.nothing,
-    Action.REDRIVEN: _Standing.stood_still,
-    Action.PARKED: _Standing.parked,
-    Action.RETRIED: _Standing.sent_on,
-    Action.AUTO_RETRIED: _Standing.sent_on,
-    Action.SKIPPED: _Standing.sent_on,
-    Action.CLOSED: _Standing.sent_on,
-    Action.FINISHED: _Standing.finished,
-}
+def _apply(row: Row, saga: Saga, fact: Fact) -> None:
+    try:
+        action = Action(fact.action)
+    except ValueError:
+        raise Unlawful(f"#{fact.seq} {fact.action!r} is no action") from None
+    try:
+        _apply_what_older_releases_left_out(row, saga, fact)
+        apply(row, saga, Event(action, fact.step, fact.status, attempt=fact.attempt))
+    except Unlawful as error:
+        raise Unlawful(f"#{fact.seq} {error}") from None
+    row.seq += 1
+
+
+def _apply_what_older_releases_left_out(row: Row, saga: Saga, fact: Fact) -> None:
+    """Two things were no facts before release 0.2: that a first try was refused, and so certainly had no effect; and
+    that a best effort which never answered was given up."""
+    if fact.action == Action.COMPENSATION_STARTED and row.may_have_run and row.attempt == 1:
+        row.may_have_run = fact.position == last_to_undo(saga, row.position)
+    was_left_behind = fact.action in (Action.REDISPATCHED, Action.FINISHED) and fact.position < row.position
+    if was_left_behind and row.is_open and row.is_going_back:
+        compensation = compensation_at(saga, row.position)
+        if compensation.is_best_effort:
+            apply(row, saga, Event(Action.UNDO_FAILED, compensation.name, attempt=row.attempt))

@@ -15,7 +15,7 @@ def parameter_names(function: StepFunction) -> tuple[str, ...]:
 
 
 def idempotency_key(row: Row, name: str) -> str:
-    """Stable over retries and re-drives: derived from the saga and the step, never random."""
+    """Stable over retries: derived from the saga and the step, never random."""
     return f"saga:{row.id}:{name}"
 
 
@@ -33,6 +33,7 @@ def _known(row: Row, saga: Saga, function: StepFunction) -> dict[str, Any]:
         "timeout": saga.steps[row.position].timeout.total_seconds(),
         "reason": row.reason,
         "reason_code": row.reason_code,
+        "actor": row.actor,
     }
     known |= row.input
     for step in saga.steps[: row.position]:

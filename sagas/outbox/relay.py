@@ -26,7 +26,7 @@ from sagas.definition import registry
 from sagas.definition.saga import Saga
 from sagas.models import SagaEvent, SagaInstance
 from sagas.outbox.publisher import Message, Publisher, describe
-from sagas.storage import rows
+from sagas.storage import storage
 
 logger = logging.getLogger("sagas")
 
@@ -105,7 +105,7 @@ def backlog() -> list[Backlog]:
 def oldest_age() -> timedelta:
     """How long the oldest unpublished event has waited; nought if there is none."""
     oldest = _unpublished().values_list("created_at", flat=True).first()
-    return max(rows.now() - oldest, timedelta()) if oldest else timedelta()
+    return max(storage().now() - oldest, timedelta()) if oldest else timedelta()
 
 
 def event_id(saga_id: uuid.UUID, seq: int) -> uuid.UUID:
@@ -123,18 +123,18 @@ def _relay_page(run: Run, publisher: Publisher) -> bool:
     The numbers are committed first: they must be the same ones when these events are published again after a crash.
     """
     with transaction.atomic():
-        if not rows.try_lock(RELAY_LOCK):
+        if not storage().try_lock(RELAY_LOCK):
             return False
-        rows.number_events(options().relay_batch_size)
+        storage().number_events(options().relay_batch_size)
     with transaction.atomic():
-        page = rows.try_lock(RELAY_LOCK) and list(
+        page = storage().try_lock(RELAY_LOCK) and list(
             _unpublished().filter(id__gt=run.last_id).values_list("id", "saga_id")[: options().relay_batch_size]
         )
         if not page:
             return False
         run.last_id = page[-1][0]
         confirmed = _publish(_lines({saga_id for _, saga_id in page}, run), run, publisher)
-        SagaEvent.objects.filter(id__in=confirmed).update(published_at=rows.now())
+        SagaEvent.objects.filter(id__in=confirmed).update(published_at=storage().now())
     run.published += len(confirmed)
     return True
 
@@ -162,12 +162,12 @@ def _lines(saga_ids: set[uuid.UUID], run: Run) -> dict[str, deque[Message]]:
 def _is_for_another_relay(event: SagaEvent, saga: SagaInstance) -> bool:
     """While two releases run beside each other an event is left to a relay that knows its definition, and so what is
     published with it. A definition that nobody knows any more keeps nothing back for good."""
-    return _definition(saga) is None and rows.now() - event.created_at < options().backlog_patience
+    return _definition(saga) is None and storage().now() - event.created_at < options().backlog_patience
 
 
 def _message(event: SagaEvent, saga: SagaInstance) -> Message:
     definition = _definition(saga)
-    aliases = definition.aliases.get(event.type, ()) if definition else ()
+    aliases = definition.aliases_of(event.type) if definition else ()
     return Message(event.pk, saga.subject, event.type, envelope(event, saga), tuple(aliases))
 
 

@@ -12,9 +12,9 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from sagas.holds import holds
-from sagas.models import SagaHold
 from sagas.rest import access
 from sagas.rest.serializers import refuse_unknown
+from sagas.storage import Hold
 
 
 class DependencyState(serializers.Serializer[Any]):
@@ -67,7 +67,7 @@ class Holds(APIView):
         _require_operator(request)
         wish = HoldDependency(data=request.data or {})
         wish.is_valid(raise_exception=True)
-        made = holds.hold(**wish.validated_data, actor=request.user.get_username())
+        made = holds.hold_dependency(**wish.validated_data, actor=request.user.get_username())
         return Response(_state(made), status=201)
 
 
@@ -79,7 +79,7 @@ class ReleaseOne(APIView):
         _require_operator(request)
         wish = ReleaseDependency(data=request.data or {})
         wish.is_valid(raise_exception=True)
-        released = holds.release(dependency, **wish.validated_data, actor=request.user.get_username())
+        released = holds.release_dependency(dependency, **wish.validated_data, actor=request.user.get_username())
         return Response(_state(released))
 
 
@@ -88,5 +88,5 @@ def _require_operator(request: Request) -> None:
         raise PermissionDenied("Only an operator may put a dependency on hold or release it.")
 
 
-def _state(hold: SagaHold) -> Any:
+def _state(hold: Hold) -> Any:
     return DependencyState(holds.state(hold.dependency, hold, holds.waiting())).data

@@ -9,10 +9,11 @@ from typing import Any
 
 from sagas.conf import options
 from sagas.definition import registry
-from sagas.models import GOING_BACK, Action, SagaEvent, SagaInstance, Status
+from sagas.models import SagaEvent, SagaInstance
+from sagas.statuses import GOING_BACK, Action, Status
 
 #: Facts that only matter to the engine; shown to staff, left out of the customer's view.
-INTERNAL = (Action.REDRIVEN, Action.STEP_CLAIMED, Action.UNDO_CLAIMED, Action.STEP_FENCED, Action.UNDO_FENCED)
+INTERNAL = (Action.REDISPATCHED, Action.STEP_CLAIMED, Action.UNDO_CLAIMED, Action.STEP_FENCED, Action.UNDO_FENCED)
 
 
 def current_step(saga: SagaInstance) -> str | None:

@@ -6,8 +6,9 @@ from typing import Any
 
 from rest_framework import serializers
 
-from sagas.models import SagaInstance, Status
+from sagas.models import SagaInstance
 from sagas.rest import representation as history
+from sagas.statuses import Status
 
 #: Names of other dialects for our statuses; letter case and underscores never matter.
 STATUS_ALIASES = {"INPROGRESS": Status.STARTED, "RUNNING": Status.STARTED}

@@ -100,7 +100,8 @@ def publishing_to(server: PrivateRabbitMQ) -> Iterator[None]:
     before = app.conf.broker_url
     _use(server.url)
     try:
-        yield
+        with dispatch.published_by(dispatch.CeleryPublisher()):
+            yield
     finally:
         _use(before)
         _empty(server.url)
@@ -109,7 +110,6 @@ def publishing_to(server: PrivateRabbitMQ) -> Iterator[None]:
 def _use(url: str) -> None:
     app.conf.broker_url = url
     app._after_fork()  # forget the connections to the broker before
-    dispatch.set_publisher(dispatch.CeleryPublisher())
 
 
 def _empty(url: str) -> None:

@@ -96,7 +96,7 @@ def test_a_topic_that_never_confirms_does_not_stop_the_others(
     monkeypatch.setattr(publishing, "CONFIRM_SECONDS", 1.0)
     sink.subscribe(broker.url)
     customers.stock_the_kitchen()
-    with override_settings(SAGAS=settings.SAGAS | {"RELAY_BATCH_SIZE": 5}), Runner(run_ahead=False) as runner:
+    with override_settings(SAGAS=settings.SAGAS | {"RELAY_BATCH_SIZE": 5}), Runner(run_inline=False) as runner:
         for _ in range(3):
             at_position(runner, LAST_STEP - 1)
             runner.run_to_end()

@@ -27,7 +27,8 @@ from orders.use_cases import cancel as cancelling
 from orders.use_cases import place
 from orders.use_cases.place import NewLine, NewOrder
 from sagas.engine import commands, dispatch
-from sagas.models import OPEN, SagaEvent, SagaInstance
+from sagas.models import SagaEvent, SagaInstance
+from sagas.statuses import OPEN
 from tests.harness import customers, messages, oracle, troubles
 from tests.harness.fleet import Fleet, wait_for_children
 from tests.servers.private import PrivateRabbitMQ
@@ -232,12 +233,9 @@ def rescues(order_id: str) -> int:
 @contextmanager
 def publishing(way: Callable[[messages.Chain], None]) -> Iterator[None]:
     publisher = messages.BadOnce(way)
-    before = dispatch.set_publisher(publisher)
-    try:
+    with dispatch.published_by(publisher):
         yield
-        assert publisher.is_used
-    finally:
-        dispatch.set_publisher(before)
+    assert publisher.is_used
 
 
 def test_connections_closed_in_the_middle_of_steps(town: Town, rabbitmq: PrivateRabbitMQ) -> None:

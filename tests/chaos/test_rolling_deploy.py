@@ -14,7 +14,8 @@ from sagas import tasks
 from sagas.definition import registry
 from sagas.definition.saga import Saga
 from sagas.engine import commands
-from sagas.models import SagaEvent, SagaInstance, Status
+from sagas.models import SagaEvent, SagaInstance
+from sagas.statuses import Status
 from tests.harness.fleet import Fleet, wait_for_children
 from tests.harness.parcels import EFFECTS, RELEASES, Parcel, first, second
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from sagas.models import OPEN, SagaEvent, SagaInstance
+from sagas.models import SagaEvent, SagaInstance
+from sagas.statuses import OPEN
 from tests.harness import customers, oracle, sink
 from tests.harness.customers import Customers, Wish
 from tests.harness.fleet import Fleet, wait_for_children

@@ -13,7 +13,8 @@ import django
 
 def main() -> None:
     django.setup()
-    from sagas.models import OPEN, SagaEvent, SagaInstance
+    from sagas.models import SagaEvent, SagaInstance
+    from sagas.statuses import OPEN
     from tests.harness import oracle
 
     seen = oracle.snapshot()

@@ -13,9 +13,9 @@ from celery.canvas import Signature
 from campusg.celery import app
 from campusg.topology import COMMANDS_EXCHANGE
 from sagas.engine import dispatch
-from sagas.engine.dispatch import Hint
+from sagas.engine.dispatch import StepMessage
 
-Chain = list[tuple[str, Hint]]
+Chain = list[tuple[str, StepMessage]]
 
 
 def _signatures(tail: Chain) -> list[Signature]:

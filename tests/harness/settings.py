@@ -25,9 +25,9 @@ SAGAS = PRODUCT_OPTIONS | {
     "LEASE_GRACE": timedelta(seconds=1),
     "RETRY": Retry(retries=int(_given("CHAOS_RETRIES", 6)), first=FIRST_WAIT, longest=LONGEST_WAIT),
     "UNDO_RETRY": Retry(retries=int(_given("CHAOS_UNDO_RETRIES", 20)), first=FIRST_WAIT, longest=LONGEST_WAIT),
-    "MAX_DRIVES": 30,
+    "MAX_DISPATCHES": 30,
     # Troubles on order are not an outage.
-    "BREAKER_TROUBLES": int(_given("CHAOS_BREAKER_TROUBLES", 0)),
+    "BREAKER_FAILURES": int(_given("CHAOS_BREAKER_TROUBLES", 0)),
 }
 CELERY_TASK_TIME_LIMIT = _given("CHAOS_TASK_TIME_LIMIT", 60)
 CELERY_TASK_SOFT_TIME_LIMIT = _given("CHAOS_TASK_SOFT_TIME_LIMIT", 0) or None

@@ -11,12 +11,12 @@ from django.db.models import F
 from rest_framework.response import Response
 from rest_framework.test import APIClient
 
-from campusg import verifying
 from orders import tasks as order_tasks
 from orders.models import Order
 from sagas.models import SagaEvent
-from sagas.storage import rows
+from sagas.storage import storage
 from sagas.testing import Runner
+from sagas.verification import verify as verifying
 from tests.orders import builders
 from timers import tasks as timer_tasks
 
@@ -124,7 +124,7 @@ FATES: dict[str, Callable[[Campus], Order]] = {
 
 def publish_all() -> None:
     """What the relay does, where nobody listens."""
-    rows.number_events(10_000)
+    storage().number_events(10_000)
     SagaEvent.objects.exclude(type="").update(published_at=F("created_at"))
 
 

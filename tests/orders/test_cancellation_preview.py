@@ -27,7 +27,7 @@ def cancel(api: APIClient, order: Order, tag: str) -> Any:
 
 @pytest.mark.parametrize("messages", range(8))
 def test_before_acceptance_the_preview_comes_true(alice, laptop, runner: Runner, messages: int) -> None:
-    runner.run_ahead = False
+    runner.run_inline = False
     order, saga = placed(alice, BY_USER)
     for _ in range(messages):
         runner.deliver()

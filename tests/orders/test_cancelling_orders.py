@@ -48,7 +48,7 @@ def test_a_created_order_is_cancelled_and_everything_comes_back(alice, laptop, r
 
 @pytest.mark.parametrize("messages", range(9))
 def test_a_customer_may_change_their_mind_after_every_step(alice, laptop, runner, messages) -> None:
-    runner.run_ahead = False
+    runner.run_inline = False
     order, saga = placed(alice, BY_USER)
     for _ in range(messages):
         runner.deliver()

@@ -27,7 +27,7 @@ from tests.orders.failing import KINDS, Killed, Trouble, failing, go_on_until_no
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-RUN_AHEAD = pytest.mark.parametrize("run_ahead", [True, False], ids=["running-ahead", "message-per-step"])
+RUN_INLINE = pytest.mark.parametrize("run_inline", [True, False], ids=["running-ahead", "message-per-step"])
 
 
 class Expected(NamedTuple):
@@ -83,14 +83,14 @@ def test_every_step_has_its_rows() -> None:
     assert set(TABLE) == {(step.name, kind) for step in create_order.steps for kind in KINDS}
 
 
-@RUN_AHEAD
+@RUN_INLINE
 @pytest.mark.parametrize(("step", "kind"), [at for at, row in TABLE.items() if row])
 def test_a_failure_leaves_what_the_table_says(
-    alice: APIClient, laptop: MenuItem, step: str, kind: str, run_ahead: bool
+    alice: APIClient, laptop: MenuItem, step: str, kind: str, run_inline: bool
 ) -> None:
     expected = TABLE[step, kind]
     assert expected is not None
-    with failing(create_order, step, kind), Runner(run_ahead=run_ahead) as runner:
+    with failing(create_order, step, kind), Runner(run_inline=run_inline) as runner:
         order, saga = placed(alice, BY_USER)
         go_on_until_nothing_moves(runner)
         assert_left(order, saga, expected)

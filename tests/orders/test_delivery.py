@@ -232,7 +232,7 @@ def test_a_refund_waits_until_the_payment_is_settled(rita: APIClient, olga: APIC
 
 def test_an_order_accepted_before_its_timer_was_set_has_none(rita: APIClient) -> None:
     laptop()
-    with Runner(run_ahead=False) as runner:
+    with Runner(run_inline=False) as runner:
         order, _ = placed(client("alice"), BY_USER)
         while order.status != "CREATED":
             assert runner.deliver()

@@ -10,7 +10,8 @@ from rest_framework.test import APIClient
 from orders import inventory
 from orders.models import MenuItem, Order, OrderStatus
 from sagas.holds import holds
-from sagas.models import SagaInstance, Status
+from sagas.models import SagaInstance
+from sagas.statuses import Status
 from sagas.testing import Runner, undone
 from tests.orders.builders import BY_USER, assert_stock_adds_up, place, placed
 
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def test_an_order_outlasts_a_provider_that_is_on_hold_for_hours(
     alice: APIClient, laptop: MenuItem, runner: Runner
 ) -> None:
-    holds.hold("stripe", reason="status page", actor="op")
+    holds.hold_dependency("stripe", reason="status page", actor="op")
     order, saga = placed(alice, BY_USER)
     for _ in range(8):
         runner.run()
@@ -29,7 +30,7 @@ def test_an_order_outlasts_a_provider_that_is_on_hold_for_hours(
     assert SagaInstance.objects.get(pk=saga.pk).held_by == "stripe"
     laptop.refresh_from_db()
     assert laptop.reserved == 1
-    holds.release("stripe", reason="it is back", actor="op")
+    holds.release_dependency("stripe", reason="it is back", actor="op")
     runner.let_pass(timedelta(seconds=2))
     inventory.release_expired()
     runner.run()
@@ -40,7 +41,7 @@ def test_an_order_outlasts_a_provider_that_is_on_hold_for_hours(
 def test_an_order_is_taken_and_can_be_cancelled_while_the_provider_is_on_hold(
     alice: APIClient, laptop: MenuItem, runner: Runner
 ) -> None:
-    holds.hold("stripe", reason="status page", actor="op")
+    holds.hold_dependency("stripe", reason="status page", actor="op")
     answer = place(alice, BY_USER)
     assert answer.status_code == 202
     runner.run()

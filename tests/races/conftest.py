@@ -18,7 +18,7 @@ from tests.harness import customers
 def runner(transactional_db: None) -> Iterator[Runner]:
     """Messages are delivered when a test says so, one step each, so that every race starts where it should."""
     customers.stock_the_kitchen()
-    with Runner(run_ahead=False) as runner:
+    with Runner(run_inline=False) as runner:
         yield runner
 
 

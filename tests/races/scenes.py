@@ -13,7 +13,7 @@ from orders.use_cases import cancel as cancelling
 from orders.use_cases import place
 from orders.use_cases.place import NewLine, NewOrder
 from sagas.engine import execution
-from sagas.engine.dispatch import Hint
+from sagas.engine.dispatch import StepMessage
 from sagas.engine.execution import Stale
 from sagas.machine.state import Row
 from sagas.models import SagaEvent, SagaInstance
@@ -36,9 +36,9 @@ class Scene:
         return SagaInstance.objects.get(subject=self.order_id, name="create_order")
 
     @property
-    def hint(self) -> Hint:
+    def hint(self) -> StepMessage:
         saga = self.saga
-        return Hint(saga.pk, saga.position, saga.epoch)
+        return StepMessage(saga.pk, saga.position, saga.epoch)
 
     def count(self, action: str, step: str = "") -> int:
         return SagaEvent.objects.filter(saga_id=self.saga.pk, action=action, step=step).count()
@@ -67,10 +67,10 @@ def created(runner: Runner) -> Scene:
     return scene
 
 
-def follow(hint: Hint) -> Row | None:
+def follow(hint: StepMessage) -> Row | None:
     """What a worker does with a message; None if there was nothing to do."""
     try:
-        return execution.follow(hint, may_run=lambda _: False)
+        return execution.process_message(hint, may_run=lambda _: False)
     except Stale:
         return None
 

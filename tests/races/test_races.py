@@ -17,13 +17,11 @@ from orders.use_cases import expire as acceptance
 from payments.flows import authorize
 from payments.models import Payment, Refund
 from payments.sandbox.tables import SandboxIntent
-from sagas.definition import registry
 from sagas.engine import commands, sweep
-from sagas.engine.execution import StepFailed
-from sagas.machine import transitions
+from sagas.engine.execution import StepFailed, machine_of
 from sagas.models import SagaEvent, SagaInstance
 from sagas.outbox import relay
-from sagas.storage import rows
+from sagas.storage import storage
 from sagas.testing import Runner
 from tests.orders import builders
 from tests.payments.builders import Case
@@ -306,11 +304,11 @@ def _parked(runner: Runner) -> Scene:
     scene.cancel()
     runner.lose_messages()
     with transaction.atomic():
-        locked = rows.lock(row.pk)
+        locked = storage().lock(row.pk)
         assert locked is not None
         locked.error = "No answer."
-        transitions.park(locked, registry.get(locked.name, locked.version), may_help=True)
-        rows.save(locked)
+        machine_of(locked)._park(locked, may_help=True)
+        storage().save(locked)
     return scene
 
 
@@ -450,4 +448,4 @@ def test_two_refunds(runner: Runner, is_same_key: bool) -> None:
 
 
 def clock_now() -> datetime:
-    return rows.now()
+    return storage().now()

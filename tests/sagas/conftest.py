@@ -19,5 +19,5 @@ def _toy_saga() -> Iterator[None]:
 
 @pytest.fixture(params=[True, False], ids=["running-ahead", "message-per-step"])
 def runner(request: pytest.FixtureRequest, transactional_db: None) -> Iterator[Runner]:
-    with Runner(run_ahead=request.param) as runner:
+    with Runner(run_inline=request.param) as runner:
         yield runner

@@ -8,7 +8,8 @@ import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 
-from sagas.models import SagaInstance, Status
+from sagas.models import SagaInstance
+from sagas.statuses import Status
 from sagas.testing import Runner, history
 from tests.sagas.toy import Started, World
 

@@ -9,7 +9,8 @@ import pytest
 from django.contrib.auth.models import Permission, User
 from rest_framework.test import APIClient
 
-from sagas.models import SagaInstance, Status
+from sagas.models import SagaInstance
+from sagas.statuses import Status
 from sagas.testing import Runner, undone
 from tests.sagas.toy import SoldOut, Started, World
 

@@ -13,9 +13,10 @@ from sagas.definition import registry
 from sagas.engine import commands, sweep
 from sagas.failpoints import Failpoint, installed
 from sagas.machine.state import Row
-from sagas.models import SagaEvent, SagaInstance, Status
+from sagas.models import SagaEvent, SagaInstance
 from sagas.rest import representation
-from sagas.storage import rows
+from sagas.statuses import Status
+from sagas.storage import storage
 from sagas.testing import Runner, undone
 from sagas.testing import history as lines
 from tests.sagas.toy import SoldOut, Started, World, toy
@@ -46,7 +47,7 @@ def test_a_parked_saga_is_retried_by_itself_and_says_when(runner: Runner) -> Non
     row = parked(runner)
     due_at = representation.next_auto_retry_at(saga_of(row))
     assert due_at is not None
-    assert 4 * MINUTE < due_at - rows.now() <= 5 * MINUTE
+    assert 4 * MINUTE < due_at - storage().now() <= 5 * MINUTE
     pass_and_run(runner, 4 * MINUTE)
     assert saga_of(row).status == Status.NEEDS_ATTENTION, "not before its time"
     pass_and_run(runner, 2 * MINUTE)
@@ -63,7 +64,7 @@ def test_the_delays_grow_and_the_last_failure_waits_for_a_person(runner: Runner)
         due_at = saga_of(row).retry_at
         assert due_at is not None
         waits.append(round((due_at - saga_of(row).updated_at) / MINUTE))
-        pass_and_run(runner, due_at - rows.now() + timedelta(seconds=1))
+        pass_and_run(runner, due_at - storage().now() + timedelta(seconds=1))
     assert waits == [5, 30, 120, 480, 1440]
     assert (saga_of(row).status, saga_of(row).retry_at) == (Status.NEEDS_ATTENTION, None)
     pass_and_run(runner, timedelta(days=30))

@@ -15,6 +15,7 @@ from sagas.engine import commands
 from sagas.failpoints import Failpoint, installed
 from sagas.holds import holds
 from sagas.models import SagaDependency, SagaEvent, SagaHold, SagaInstance
+from sagas.storage import storage
 from sagas.testing import Runner, done, undone
 from tests.sagas.toy import STEPS, SoldOut, Started, World, effects
 
@@ -52,7 +53,7 @@ def lose_the_charge(_: Started) -> None:
 
 def hold_the_bank(_: Started) -> None:
     if not SagaHold.objects.exists():
-        holds.hold("bank", reason="down", actor="op")
+        holds.hold_dependency("bank", reason="down", actor="op")
 
 
 def hold_the_bank_before_the_undo(start: Started) -> None:
@@ -119,8 +120,8 @@ class Life:
             return
 
     def _release(self) -> None:
-        if holds.active("bank") is not None:
-            holds.release("bank", reason="up", actor="op")
+        if storage().active_hold("bank") is not None:
+            holds.release_dependency("bank", reason="up", actor="op")
 
     def _cancel(self) -> None:
         if self.saga.status == "COMPLETED":

@@ -62,7 +62,7 @@ WRONG = {
     "sagas.E004 its own result": saga().step(bake, compensate=bin_cake),
     "sagas.E005 offered twice": saga().step(bake, compensate=bin_oven).step(bake_again, compensate=bin_oven),
     "sagas.E006 positional": saga().read(shout),
-    "sagas.E007 no such step": saga(events={"fly": ("flown", None)}).read(bin_oven),
+    "sagas.E007 no event of the engine": saga(aliases={"oven.binned": ("x",)}).read(bin_oven),
     "sagas.E007 no such field": saga(publishes=("wings",)).read(bin_oven),
     "sagas.E008 a local step that uses": saga().then(bin_oven, uses="bank"),
     "sagas.W001 no way back": saga().step(bake).pivot(bin_oven),

@@ -14,7 +14,8 @@ from sagas import tasks
 from sagas.engine import commands, execution, sweep
 from sagas.errors import AlreadyCancelling, CannotCancel, CannotRetry, UnknownSaga, WrongResult
 from sagas.machine.state import Row
-from sagas.models import SagaEvent, SagaInstance, Status
+from sagas.models import SagaEvent, SagaInstance
+from sagas.statuses import Status
 from sagas.testing import Runner, done, history, undone
 from tests.sagas.toy import STEPS, SoldOut, Started, Taken, World, effects
 
@@ -404,7 +405,7 @@ def test_a_dead_worker_is_replaced_at_once_when_link_error_tells(runner: Runner)
         runner.run()
     driven = sweep.decide(row.id, 1)
     assert driven is not None
-    assert (driven.lease_token, driven.drives) == (None, 1)
+    assert (driven.lease_token, driven.dispatches) == (None, 1)
 
 
 def test_a_message_delivered_again_takes_over_the_call_its_worker_died_in_while_running_ahead(runner: Runner) -> None:
@@ -413,7 +414,7 @@ def test_a_message_delivered_again_takes_over_the_call_its_worker_died_in_while_
     _, unacknowledged = runner.chains[0][0]
     with pytest.raises(Crash):
         runner.run()
-    execution.follow(unacknowledged, may_run=lambda _: True, is_redelivered=True)
+    execution.process_message(unacknowledged, may_run=lambda _: True, is_redelivered=True)
     assert saga_of(row).status == Status.COMPLETED
     assert history(row.id).count("step_claimed charge") == 2
     assert list(World.charges.values()) == ["live"]

@@ -13,6 +13,7 @@ from rest_framework.test import APIClient
 
 from sagas.holds import holds
 from sagas.models import SagaHold
+from sagas.storage import storage
 from sagas.testing import Runner
 from tests.sagas.toy import Started
 
@@ -45,7 +46,7 @@ def terminal(*words: str) -> str:
 
 
 def held(messages: Runner) -> str:
-    holds.hold("bank", reason="down", actor="op")
+    holds.hold_dependency("bank", reason="down", actor="op")
     row = Started().start()
     messages.run()
     return str(row.id)
@@ -151,7 +152,7 @@ def test_releasing_in_the_admin_asks_for_a_reason_and_a_pace(admin: Client, mess
     asked = admin.post(LIST, chosen).content.decode()
     assert all(words in asked for words in ("per_second", "20.0", "Reason"))
     admin.post(LIST, chosen | {"reason": "up", "per_second": "0"})
-    assert holds.active("bank") is not None
+    assert storage().active_hold("bank") is not None
     admin.post(LIST, chosen | {"reason": "up", "per_second": "2"})
     released = SagaHold.objects.get()
     assert (released.released_by, released.release_reason, released.per_second) == ("boss", "up", 2)
@@ -166,4 +167,4 @@ def test_who_may_only_look_cannot_hold_in_the_admin(messages: Runner) -> None:
     assert client.get(f"{LIST}add/").status_code == 403
     chosen = {"action": "release_selected", "_selected_action": [str(SagaHold.objects.get().pk)]}
     client.post(LIST, chosen | {"reason": "x", "per_second": "1"})
-    assert holds.active("bank") is not None
+    assert storage().active_hold("bank") is not None

@@ -10,20 +10,21 @@ from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 
 from sagas.engine import commands, sweep
-from sagas.engine.dispatch import Hint
+from sagas.engine.dispatch import StepMessage
 from sagas.errors import AlreadyHeld, NotHeld, UnknownDependency
 from sagas.failpoints import Failpoint, installed
 from sagas.holds import holds
 from sagas.machine.state import Row
-from sagas.models import SagaDependency, SagaHold, SagaInstance, Status
-from sagas.storage import rows as store
+from sagas.models import SagaDependency, SagaHold, SagaInstance
+from sagas.statuses import Status
+from sagas.storage import storage
 from sagas.testing import Runner, done, history, undone
 from tests.sagas.toy import STEPS, SoldOut, Started, World
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 MINUTE = timedelta(minutes=1)
-BREAKER = {"BREAKER_TROUBLES": 3, "BREAKER_WINDOW": timedelta(seconds=60), "BREAKER_PROBE": timedelta(seconds=30)}
+BREAKER = {"BREAKER_FAILURES": 3, "BREAKER_WINDOW": timedelta(seconds=60), "BREAKER_PROBE": timedelta(seconds=30)}
 
 
 def saga_of(row: Row) -> SagaInstance:
@@ -31,11 +32,11 @@ def saga_of(row: Row) -> SagaInstance:
 
 
 def hold_the_bank() -> None:
-    holds.hold("bank", reason="The bank is down", actor="op")
+    holds.hold_dependency("bank", reason="The bank is down", actor="op")
 
 
 def release_the_bank(per_second: float | None = None) -> None:
-    holds.release("bank", reason="It is back", actor="op", per_second=per_second)
+    holds.release_dependency("bank", reason="It is back", actor="op", per_second=per_second)
 
 
 def held_before_the_charge(runner: Runner) -> Row:
@@ -141,9 +142,9 @@ def test_no_message_moves_a_saga_that_is_held(runner: Runner) -> None:
     row = held_before_the_charge(runner)
     saga = saga_of(row)
     for epoch in (saga.epoch - 1, saga.epoch):
-        runner.chains.append([("tests.charge", Hint(row.id, saga.position, epoch))])
+        runner.chains.append([("tests.charge", StepMessage(row.id, saga.position, epoch))])
         assert sweep.decide(row.id, epoch) is None
-    SagaHold.objects.update(released_at=store.now(), released_by="op", per_second=1)
+    SagaHold.objects.update(released_at=storage().now(), released_by="op", per_second=1)
     runner.run()
     assert saga_of(row).held_by == "bank"
     assert not World.charges
@@ -163,7 +164,7 @@ def test_a_held_saga_survives_lost_messages_and_dead_sweeps(runner: Runner) -> N
     release_the_bank()
 
     def die(point: Failpoint) -> None:
-        if point is Failpoint.LET_GO_COMMITTED:
+        if point is Failpoint.RESUME_COMMITTED:
             raise KeyboardInterrupt
 
     with installed(die), pytest.raises(KeyboardInterrupt):
@@ -234,7 +235,7 @@ def test_a_dependency_is_held_once_and_released_once(runner: Runner) -> None:
     with pytest.raises(NotHeld):
         release_the_bank()
     with pytest.raises(UnknownDependency, match="steps use bank"):
-        holds.hold("bnak", reason="typo", actor="op")
+        holds.hold_dependency("bnak", reason="typo", actor="op")
     kept = SagaHold.objects.get()
     assert (kept.actor, kept.reason, kept.released_by, kept.release_reason) == (
         "op", "The bank is down", "op", "It is back",
@@ -292,7 +293,7 @@ def test_troubles_far_apart_are_not_an_outage(runner: Runner) -> None:
     assert not SagaHold.objects.exists()
 
 
-@override_settings(SAGAS=BREAKER | {"BREAKER_TROUBLES": 0})
+@override_settings(SAGAS=BREAKER | {"BREAKER_FAILURES": 0})
 def test_the_breaker_can_be_switched_off(runner: Runner) -> None:
     broken(runner, 20)
     assert not SagaHold.objects.exists()
@@ -379,7 +380,7 @@ def test_calls_whose_worker_never_answers_count_as_troubles(runner: Runner) -> N
 def test_an_operator_takes_an_automatic_hold_over(runner: Runner) -> None:
     broken(runner)
     hold_the_bank()
-    assert holds.active("bank").is_automatic is False  # type: ignore[union-attr]
+    assert storage().active_hold("bank").is_automatic is False  # type: ignore[union-attr]
     assert SagaHold.objects.count() == 2
     World.troubles.clear()
     for _ in range(20):

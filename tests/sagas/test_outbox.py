@@ -23,7 +23,7 @@ from sagas.models import SagaEvent, SagaInstance
 from sagas.outbox import publisher as publishing
 from sagas.outbox import relay
 from sagas.outbox.publisher import Message, Publisher
-from sagas.storage import rows as store
+from sagas.storage import storage
 from sagas.testing import Runner
 from tests.sagas.toy import SoldOut, Started, World
 
@@ -165,8 +165,8 @@ def test_an_event_committed_late_comes_after_what_was_numbered_before_it(engine_
     """Its row is older, but the relay could not see it; a retry must not let it overtake."""
     first, late = Started().start(), Started().start()
     SagaInstance.objects.filter(pk=late.id).update(subject=first.subject)
-    SagaEvent.objects.filter(saga_id=late.id).update(published_at=store.now())
-    store.number_events(100)
+    SagaEvent.objects.filter(saga_id=late.id).update(published_at=storage().now())
+    storage().number_events(100)
     SagaEvent.objects.filter(saga_id=late.id, seq=1).update(published_at=None, id=-1)
     relay.relay()
     assert [message["correlation_id"] for message in inbox()][:1] == [str(first.id)]
@@ -338,7 +338,7 @@ def test_no_backlog_is_told_too(transactional_db: None, capsys) -> None:
 
 def test_a_late_backlog_is_warned_of_once_a_minute(engine_runner: Runner, exchange: str, monkeypatch, caplog) -> None:
     Started().start()
-    SagaEvent.objects.update(created_at=store.now() - timedelta(minutes=5))
+    SagaEvent.objects.update(created_at=storage().now() - timedelta(minutes=5))
     monkeypatch.setattr(current_app.conf, "broker_write_url", NO_BROKER)
     with caplog.at_level(logging.WARNING, "sagas"):
         relay.relay()

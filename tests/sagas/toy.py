@@ -141,12 +141,19 @@ toy = (
         deadline=minutes(5),
         on_cancel=claim,
         publishes=("order_id",),
-        events={"open_tab": ("tab.opened", None), "charge": ("charge.made", "charge.failed")},
     )
-    .step(open_tab, compensate=close_tab)
+    .step(open_tab, compensate=close_tab, done="tab.opened")
     .read(look)
     .step(cook, compensate=throw_away)
-    .call(charge, compensate=give_back, retry=Retry(first=seconds(1)), timeout=seconds(10), uses="bank")
+    .call(
+        charge,
+        compensate=give_back,
+        retry=Retry(first=seconds(1)),
+        timeout=seconds(10),
+        uses="bank",
+        done="charge.made",
+        failed="charge.failed",
+    )
     .pivot(serve)
     .then(ring_bell, compensate=best_effort(mute_bell))
 )

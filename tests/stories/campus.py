@@ -28,7 +28,7 @@ class Campus:
         self._runner.run_to_end()
 
     def let_one_message_through(self) -> bool:
-        self._runner.run_ahead = False
+        self._runner.run_inline = False
         return self._runner.deliver()
 
     def let_pass(self, duration: timedelta) -> None:

@@ -20,7 +20,7 @@ from sagas.models import SagaInstance
 from sagas.outbox import relay
 from sagas.rest import representation
 from sagas.rest.serializers import SagaSummary, parse_status
-from sagas.storage import rows
+from sagas.storage import storage
 
 T = TypeVar("T")
 
@@ -74,7 +74,7 @@ class Command(BaseCommand):
         if not topics:
             self.stdout.write("Every event is published.")
             return
-        now = rows.now()
+        now = storage().now()
         self.stdout.write(f"{'topic':<12} {'events':>8}  oldest")
         for found in topics:
             self.stdout.write(_waiting(found.topic, found.events, now - found.oldest_at))
@@ -92,13 +92,13 @@ class Command(BaseCommand):
             self.stdout.write(_hold_line(state))
 
     def _hold(self, options: dict[str, Any]) -> None:
-        wish = {"reason": options["reason"], "actor": "cli"}
-        self._do(lambda: holds.hold(options["dependency"], **wish))
+        payload = {"reason": options["reason"], "actor": "cli"}
+        self._do(lambda: holds.hold_dependency(options["dependency"], **payload))
         self.stdout.write(f"{options['dependency']} is on hold.")
 
     def _release(self, options: dict[str, Any]) -> None:
-        wish = {"reason": options["reason"], "actor": "cli", "per_second": options["per_second"]}
-        released = self._do(lambda: holds.release(options["dependency"], **wish))
+        payload = {"reason": options["reason"], "actor": "cli", "per_second": options["per_second"]}
+        released = self._do(lambda: holds.release_dependency(options["dependency"], **payload))
         waiting = holds.waiting().get(options["dependency"], 0)
         self.stdout.write(
             f"{options['dependency']} is released: {waiting} sagas go on, {released.per_second:g} a second."

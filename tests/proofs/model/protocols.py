@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from sagas.conf import Options
+from sagas.definition.options import Options
 from sagas.definition.saga import Retry, Saga, best_effort, seconds
 from sagas.errors import Refusal
 
 #: Small numbers keep the space finite; what matters is that each limit can be met and passed.
 BANK = "bank"
 ONCE_MORE = Retry(retries=1, first=seconds(5), jitter=0)
-OPTIONS = Options(retry=ONCE_MORE, undo_retry=ONCE_MORE, max_drives=2)
+SETTINGS = {"RETRY": ONCE_MORE, "UNDO_RETRY": ONCE_MORE, "MAX_DISPATCHES": 2, "BREAKER_FAILURES": 0}
+OPTIONS = Options(**{name.lower(): value for name, value in SETTINGS.items()})
 
 
 @dataclass(frozen=True)
@@ -36,9 +38,10 @@ class Script:
     """What the step that is called next does, or that it is on hold, and what was done."""
 
     choice: str = "ok"
-    is_probe: bool = False
     done: list[str] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
+    #: Registers what undoes an effect if its transaction is rolled back.
+    undo_with: Callable[[Callable[[], object]], None] = lambda _: None
 
     def play(self, name: str) -> None:
         if self.choice == "suspend":
@@ -48,6 +51,7 @@ class Script:
         if self.choice == "trouble":
             raise Trouble(name)
         self.done.append(name)
+        self.undo_with(self.done.pop)
 
     def call(self, name: str, key: str) -> None:
         self.keys.append(key)

@@ -45,7 +45,7 @@ class Search:
 
     # -- the search ---------------------------------------------------------------------------------------------
     def run(self) -> Search:
-        first = State(self.machine.first(), World.at_start(), (Message("hint", 1),), ())
+        first = State(self.machine.first(), World.at_start(), (Message("step", 1),), ())
         self._add(first, -1, "start")
         queue = [first]
         for state in queue:  # grows while it is read
@@ -110,9 +110,9 @@ class Search:
         if key.wake == "due":
             yield self._act("sweep", state, state, False, "sweep")
         if key.held:
-            yield self._act("let go", state, state, False, "let_go")
-        if key.status == "STARTED" and not key.is_past_deadline and not key.held:  # it does not run meanwhile
-            yield Move("deadline passes", state._replace(key=key._replace(is_past_deadline=True)), True)
+            yield self._act("resume held", state, state, False, "resume_held")
+        if key.status == "STARTED" and key.deadline == "ahead" and not key.held:  # it does not run meanwhile
+            yield Move("deadline passes", state._replace(key=key._replace(deadline="past")), True)
         yield self._act("cancel", state, state, True, "cancel")
         if key.status == "NEEDS_ATTENTION":
             yield self._act("retry", state, state, True, "retry")
@@ -152,7 +152,7 @@ class Search:
 
     def _worker(self, state: State, worker: Worker) -> Iterator[Move]:
         rest = state.without_worker(worker)
-        stands_for = Message("hint", worker.position, worker.behind, is_redelivered=True)
+        stands_for = Message("step", worker.position, worker.behind, is_redelivered=True)
         yield from self._dead(f"{worker} dies", rest, stands_for)
         if worker.phase == "calling":
             yield from self._effects(state, rest, worker)
@@ -165,7 +165,7 @@ class Search:
             for choice in self._choices(worker.position, rest):
                 args = (worker.position, worker.back, worker.behind, worker.owns)
                 result = self.machine.step(state.key, "ahead", *args, choice)
-                yield from self._finish(f"{worker} runs ahead {choice}", state, rest, result, stands_for)
+                yield from self._finish(f"{worker} runs inline {choice}", state, rest, result, stands_for)
 
     def _record(self, state: State, rest: State, worker: Worker, stands_for: Message) -> Iterator[Move]:
         args = (worker.position, worker.back, worker.behind, worker.owns, worker.answer)
@@ -201,7 +201,7 @@ class Search:
     # -- what comes of it ---------------------------------------------------------------------------------------
     def _act(self, label: str, state: State, rest: State, is_fault: bool, act: str, *args: int) -> Move:
         result = self.machine.step(state.key, act, *args)
-        if state.key.held and act not in ("let_go", "cancel"):
+        if state.key.held and act not in ("resume_held", "cancel"):
             require(_place(result.key) == _place(state.key), f"a {act} moved a saga that is held")
         if act == "sweep" and state.key.lease == "future":
             require(not result.saved, "the sweep took a saga whose call had its lease")
@@ -215,7 +215,7 @@ class Search:
         if result.ended == "suspended":
             back = state.key.status in ("COMPENSATING", "CANCELLING")
             yield Move(label, settled.with_worker(Worker("calling", result.key.position, back, 0, True)), is_fault)
-        elif result.ended == "turned":
+        elif result.ended == "failed":
             behind = min(message.behind + result.rise, 2)
             yield Move(label, self._sent(settled, Message("error", behind=behind)), is_fault)
         elif result.held is not None:
@@ -242,7 +242,7 @@ class Search:
 
     def _publish(self, state: State, published: object) -> State:
         for position, behind in published:  # type: ignore[attr-defined]
-            state = self._sent(state, Message("hint", position, min(behind, 1)))
+            state = self._sent(state, Message("step", position, min(behind, 1)))
         return state
 
     def _sent(self, state: State, message: Message) -> State:
@@ -251,7 +251,7 @@ class Search:
 
 
 def _place(key: Key) -> tuple[object, ...]:
-    return key.status, key.position, key.attempt, key.drives, key.held
+    return key.status, key.position, key.attempt, key.dispatches, key.held
 
 
 def require(holds: bool, otherwise: str) -> None:
@@ -265,14 +265,17 @@ def check_row(key: Key) -> None:
     require(is_open or not key.lease, f"{key.status} with a lease")
     require(not key.held or (is_open and not key.lease), f"{key.status} held with a lease or after its end")
     require(key.status != "NEEDS_ATTENTION" or key.has_error, "parked without a reason")
+    require((key.phase == "RUNNING") == bool(key.lease), f"{key.phase} with lease {key.lease!r}")
+    require((key.phase == "PARKED") == (key.status == "NEEDS_ATTENTION"), f"{key.status} is {key.phase}")
+    require((key.phase == "DONE") == (key.status in FINAL), f"{key.status} is {key.phase}")
 
 
 def check_turn(before: Key, result: Result, choice: str) -> None:
     """Nobody goes back without a refusal, a spent budget or a missed deadline."""
     if before.status != "STARTED" or result.key.status not in ("COMPENSATING", "COMPENSATED", "FAILED"):
         return
-    is_spent = before.attempt + 1 >= OPTIONS.retry.attempts or before.drives >= OPTIONS.max_drives
-    require(choice == "refuse" or before.is_past_deadline or is_spent, "went back without a cause")
+    is_spent = before.attempt + 1 >= OPTIONS.retry.attempts or before.dispatches >= OPTIONS.max_dispatches
+    require(choice == "refuse" or before.deadline == "past" or is_spent, "went back without a cause")
 
 
 @dataclass

@@ -44,10 +44,3 @@ def test_the_search_meets_everything(name: str) -> None:
     done = {event for result in search.machine.memory.values() for event in result.events}
     assert done >= {"step_fenced", "undo_fenced", "step_timed_out", "redriven", "parked", "retried", "undo_failed",
                     "held", "let_go"}  # fmt: skip
-
-
-def test_the_store_of_one_row_is_the_compare_and_set_of_the_real_one() -> None:
-    """The only part of the engine that the model imitates; a change there must be made here as well."""
-    from sagas.storage import rows
-
-    assert rows._UPDATE_IF.endswith("WHERE id=%s AND epoch=%s AND position=%s AND seq=%s AND lease_token IS NULL")

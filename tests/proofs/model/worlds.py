@@ -16,7 +16,7 @@ class Violation(AssertionError):
 
 
 class Message(NamedTuple):
-    """A hint or a link_error; `behind` says by how many epochs, two meaning "long ago"."""
+    """A step message or a link_error; `behind` says by how many epochs, two meaning "long ago"."""
 
     kind: str
     position: int = 0
@@ -29,11 +29,11 @@ class Message(NamedTuple):
     def older(self, rise: int) -> Message:
         if self.kind == "error":
             return self._replace(behind=min(self.behind + rise, 2))
-        return Message("hint", 0, 1) if self.behind + rise else self  # a stale hint does nothing, whatever it says
+        return Message("step", 0, 1) if self.behind + rise else self  # a stale message does nothing, whatever it says
 
 
 class Worker(NamedTuple):
-    """`calling`: claimed, the provider has not heard of it; `answered`; `knowing`: may run ahead.
+    """`calling`: claimed, the provider has not heard of it; `answered`; `knowing`: may run the next step inline.
 
     `owns` says whether the row's lease is its own, or, of one that knows the row, whether nobody wrote it since.
     """

@@ -46,15 +46,12 @@ def main() -> int:
 
 
 def _prepare() -> None:
-    """An empty database in memory; failpoints insist on tests, and this is one."""
+    """Failpoints insist on tests, and this is one."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "campusg.settings")
     import django
     import pytest  # noqa: F401
 
     django.setup()
-    from django.db import connection
-
-    connection.creation.create_test_db(verbosity=0)
 
 
 if __name__ == "__main__":

@@ -7,9 +7,7 @@ import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
-from sagas.engine.dispatch import Hint
-
-Link = tuple[str, Hint]
+from sagas.engine.dispatch import Link, StepMessage
 
 
 @dataclass
@@ -20,7 +18,7 @@ class Message:
     redelivered: bool = False
 
     @property
-    def hint(self) -> Hint:
+    def step(self) -> StepMessage:
         return self.chain[0][1]
 
 
@@ -41,14 +39,14 @@ class Task:
     @classmethod
     def of(cls, message: Message) -> Task:
         rest = [
-            {"args": [str(hint.saga_id), hint.position, hint.epoch], "task": name} for name, hint in message.chain[1:]
+            {"args": [str(step.saga_id), step.position, step.epoch], "task": name} for name, step in message.chain[1:]
         ]
         return cls(Request(rest[::-1], {"redelivered": message.redelivered}))
 
     @property
     def rest(self) -> list[Link]:
         links = reversed(self.request.chain)
-        return [(link["task"], Hint(uuid.UUID(link["args"][0]), *link["args"][1:])) for link in links]
+        return [(link["task"], StepMessage(uuid.UUID(link["args"][0]), *link["args"][1:])) for link in links]
 
 
 @dataclass

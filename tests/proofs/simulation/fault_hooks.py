@@ -1,4 +1,4 @@
-"""Where the steps play: their troubles, the crashes, and what else happens while a call is on its way."""
+"""What the steps meet: failures, crashes, and everything else that happens while a call is in flight."""
 
 from __future__ import annotations
 
@@ -9,14 +9,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from django.db import transaction
-
 from sagas.failpoints import Failpoint
-from sagas.models import SagaInstance
-from sagas.storage import rows
-from tests.proofs.simulation.fault_profile import Weather
+from sagas.storage import storage
+from tests.proofs.simulation.fault_profile import FaultProfile
 from tests.proofs.simulation.fixtures import SoldOut
 from tests.proofs.simulation.provider import Provider
+from tests.proofs.simulation.world import Effects
 
 #: How many processes may be inside each other's calls.
 DEEPEST = 3
@@ -28,8 +26,9 @@ class Crash(BaseException):
 
 class World(Protocol):
     chance: random.Random
-    weather: Weather
+    profile: FaultProfile
     depth: int
+    effects: Effects
 
     def something_happens(self) -> None: ...
 
@@ -38,7 +37,7 @@ class World(Protocol):
 
 @dataclass
 class CallInFlight:
-    """`is_excused`: a broker or a dying worker has told meanwhile that whoever made this call is dead."""
+    """`is_excused`: a broker or a dying worker has reported meanwhile that the worker of this call is dead."""
 
     order_id: str
     name: str
@@ -47,17 +46,23 @@ class CallInFlight:
 
 
 @dataclass
-class Stage:
+class FaultHooks:
     world: World
     provider: Provider
     in_flight: list[CallInFlight] = field(default_factory=list)
-    #: Found inside a step, where the engine would take an exception for the step's own trouble.
+    #: Found inside a step, where the engine would take an exception for the step's own failure.
     violations: list[str] = field(default_factory=list)
 
     # -- what the steps ask for ---------------------------------------------------------------------------------
+    def write(self, order_id: str, name: str) -> None:
+        self.world.effects.write(order_id, name)
+
+    def effects(self, order_id: str) -> list[str]:
+        return self.world.effects.of(order_id)
+
     def local(self, order_id: str, name: str) -> None:
         self._require_alone(order_id, name)
-        self._trouble(name)
+        self._fail_perhaps(name)
 
     def apply(self, order_id: str, name: str, thing: str, key: str) -> None:
         with self._call(order_id, name):
@@ -67,9 +72,9 @@ class Stage:
         with self._call(order_id, name):
             self.provider.revoke(order_id, thing)
 
-    # -- troubles -----------------------------------------------------------------------------------------------
+    # -- faults -------------------------------------------------------------------------------------------------
     def reached(self, point: Failpoint) -> None:
-        if self._happens(self.world.weather.dies_at_failpoint):
+        if self._happens(self.world.profile.dies_at_failpoint):
             self.world.note(f"dies at {point}")
             raise Crash(point)
 
@@ -80,13 +85,13 @@ class Stage:
     @contextmanager
     def _call(self, order_id: str, name: str) -> Iterator[None]:
         self._require_alone(order_id, name)
-        if transaction.get_connection().in_atomic_block:
+        if storage().is_in_transaction:
             self.violations.append(f"{name} was called inside a transaction")
-        lease_until = SagaInstance.objects.values_list("lease_until", flat=True).get(subject=order_id)
-        self.in_flight.append(CallInFlight(order_id, name, lease_until))
+        (row,) = storage().of_subject(order_id)
+        self.in_flight.append(CallInFlight(order_id, name, row.lease_until))
         try:
             self._meanwhile()
-            self._trouble(name)
+            self._fail_perhaps(name)
             yield
             self._meanwhile()
             self._lose_the_answer(name)
@@ -94,33 +99,33 @@ class Stage:
             self.in_flight.pop()
 
     def _require_alone(self, order_id: str, name: str) -> None:
-        """Within a call's lease nobody else works on its saga, unless it was reported dead."""
+        """Within a call's lease no other process works on its saga, unless its worker was reported dead."""
         for call in self.in_flight:
-            is_leased = call.lease_until is not None and rows.now() < call.lease_until
+            is_leased = call.lease_until is not None and storage().now() < call.lease_until
             if call.order_id == order_id and is_leased and not call.is_excused:
                 self.violations.append(f"{name} began while {call.name} had its lease")
 
     def _meanwhile(self) -> None:
         """The rest of the world does not wait for a call."""
-        while self.world.depth < DEEPEST and self._happens(self.world.weather.meanwhile):
+        while self.world.depth < DEEPEST and self._happens(self.world.profile.meanwhile):
             self.world.something_happens()
 
-    def _trouble(self, name: str) -> None:
-        weather = self.world.weather
-        doom = weather.doom if weather.doomed == name else ""
-        if doom == "dies" or self._happens(weather.dies_in_effect):
+    def _fail_perhaps(self, name: str) -> None:
+        profile = self.world.profile
+        broken_how = profile.broken_how if profile.broken_step == name else ""
+        if broken_how == "dies" or self._happens(profile.dies_in_effect):
             raise Crash(name)
-        if doom == "fails" or self._happens(weather.fails):
+        if broken_how == "fails" or self._happens(profile.fails):
             raise ConnectionError("reset")
-        if doom == "refuses" or self._happens(weather.refuses):
+        if broken_how == "refuses" or self._happens(profile.refuses):
             raise SoldOut(f"{name}: no")
 
     def _lose_the_answer(self, name: str) -> None:
-        weather = self.world.weather
-        doom = weather.doom if weather.doomed == name else ""
-        if doom == "times out" or self._happens(weather.times_out):
+        profile = self.world.profile
+        broken_how = profile.broken_how if profile.broken_step == name else ""
+        if broken_how == "times out" or self._happens(profile.times_out):
             raise TimeoutError("no answer")
-        if doom == "dies after" or self._happens(weather.dies_in_effect):
+        if broken_how == "dies after" or self._happens(profile.dies_in_effect):
             raise Crash(name)
 
     def _happens(self, likelihood: float) -> bool:

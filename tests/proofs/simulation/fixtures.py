@@ -1,6 +1,6 @@
-"""The sagas that are simulated: local effects are rows of one table, the remote side remembers every key and tombstone.
+"""The sagas that are simulated: local effects are kept in memory, the remote side remembers every key and tombstone.
 
-Three definitions of the same steps, so that every kind of line meets every kind of trouble: a local and a remote
+Three definitions of the same steps, so that every kind of line meets every kind of fault: a local and a remote
 pivot, with and without a compensation, a remote first step, calls before and after the pivot, best efforts.
 """
 
@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Protocol, TypedDict
-
-from django.db import connection
 
 from sagas.definition.saga import Retry, Saga, best_effort, minutes, seconds
 from sagas.errors import Problem, Refusal
@@ -30,20 +28,26 @@ class Soup(TypedDict):
 
 
 class SoldOut(Refusal):
-    code = "journey.sold_out"
+    code = "simulation.sold_out"
 
 
 class Reverted(Refusal):
-    code = "journey.reverted"
+    code = "simulation.reverted"
 
 
 class Taken(Problem):
-    code = "journey.taken"
+    code = "simulation.taken"
     status = 409
 
 
-class Stage(Protocol):
-    """The simulation the steps play in."""
+class FaultHooks(Protocol):
+    """The simulation the steps run in."""
+
+    def write(self, order_id: str, name: str) -> None:
+        """A local effect, taken back if its transaction is rolled back."""
+
+    def effects(self, order_id: str) -> list[str]:
+        """The local effects so far, in order."""
 
     def local(self, order_id: str, name: str) -> None:
         """A local step was reached, its effect is written; it may be interrupted."""
@@ -55,49 +59,40 @@ class Stage(Protocol):
         """A call that takes `thing` back and puts up a tombstone for whatever may still arrive."""
 
 
-_stage: Stage | None = None
+_hooks: FaultHooks | None = None
 
 
-def set_stage(stage: Stage | None) -> Stage | None:
-    global _stage
-    before, _stage = _stage, stage
+def set_hooks(hooks: FaultHooks | None) -> FaultHooks | None:
+    global _hooks
+    before, _hooks = _hooks, hooks
     return before
 
 
-def stage() -> Stage:
-    assert _stage is not None, "no simulation runs"
-    return _stage
+def hooks() -> FaultHooks:
+    assert _hooks is not None, "no simulation runs"
+    return _hooks
 
 
 # -- effects --------------------------------------------------------------------------------------------------------
-def create_effects_table() -> None:
-    """No key is unique here: a doubled effect must be seen and not refused."""
-    with connection.cursor() as cursor:
-        cursor.execute("CREATE TEMP TABLE IF NOT EXISTS effect (id INTEGER PRIMARY KEY, order_id TEXT, name TEXT)")
-
-
 def write_effect(order_id: str, name: str) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("INSERT INTO effect (order_id, name) VALUES (%s, %s)", [order_id, name])
+    hooks().write(order_id, name)
 
 
 def effects(order_id: str) -> list[str]:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT name FROM effect WHERE order_id = %s ORDER BY id", [order_id])
-        return [name for (name,) in cursor.fetchall()]
+    return hooks().effects(order_id)
 
 
 def _local(order_id: str, name: str) -> None:
     write_effect(order_id, name)
-    stage().local(order_id, name)
+    hooks().local(order_id, name)
 
 
 def _call(order_id: str, name: str, thing: str, key: str) -> None:
-    stage().apply(order_id, name, thing, key)
+    hooks().apply(order_id, name, thing, key)
 
 
 def _undo_call(order_id: str, name: str, thing: str) -> None:
-    stage().revoke(order_id, name, thing)
+    hooks().revoke(order_id, name, thing)
 
 
 # -- steps ----------------------------------------------------------------------------------------------------------
@@ -110,7 +105,7 @@ def close_tab(*, order_id: str, reason: str) -> None:
 
 
 def look(*, order_id: str) -> None:
-    stage().local(order_id, "look")
+    hooks().local(order_id, "look")
 
 
 def cook(*, order_id: str) -> Soup:
@@ -204,4 +199,4 @@ banquet = (
     .then(tell, remote=True, compensate=best_effort(untell), timeout=seconds(5), uses=TABLES)
     .then(ring_bell, compensate=mute_bell)
 )
-JOURNEYS = (lunch, dinner, banquet)
+DEFINITIONS = (lunch, dinner, banquet)

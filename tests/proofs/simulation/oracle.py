@@ -1,4 +1,4 @@
-"""The judge: it reads rows and history, the table of effects and the provider, and knows nothing of the engine's code.
+"""The judge: it reads rows and history, the effects and the provider, and knows nothing of the engine's state machine.
 
 `look` is asked after every event and says what must hold always; `judge` what must hold when everything is quiet.
 """
@@ -6,19 +6,22 @@
 from __future__ import annotations
 
 import itertools
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from django.db import connection
-
 from sagas.conf import options
 from sagas.definition.saga import Saga, Step
-from tests.proofs.simulation.fixtures import JOURNEYS, THINGS, effects
+from sagas.machine.state import Row
+from sagas.storage.base import StoredEvent
+from sagas.storage.memory import MemoryStorage
+from tests.proofs.simulation.fixtures import DEFINITIONS, THINGS
 from tests.proofs.simulation.provider import Provider
+from tests.proofs.simulation.world import Effects
 
-DEFINITIONS = {saga.name: saga for saga in JOURNEYS}
+BY_NAME = {saga.name: saga for saga in DEFINITIONS}
 OPEN = {"STARTED", "COMPENSATING", "CANCELLING"}
 UNDONE = {"COMPENSATED", "CANCELLED", "FAILED"}
 FINAL = {"COMPLETED", *UNDONE}
@@ -33,11 +36,10 @@ PROGRESS = {
     "auto_retried",
     "held",
 }
-LET_GO = "undo_failed"
-#: The database of the simulation counts milliseconds.
+LEFT_BEHIND = "undo_failed"
 CLOCK_PRECISION = timedelta(milliseconds=2)
-ROW = "id, name, subject, status, position, epoch, seq, error, lease_until, wake_at, deadline_at, finished_at"
-EVENT = "seq, action, step, attempt, epoch, position, saga_status, status, payload, created_at"
+#: How long a process may believe that a dependency is not on hold.
+BELIEVED_FOR = timedelta(seconds=1, milliseconds=1)
 
 
 class Violation(AssertionError):
@@ -49,13 +51,15 @@ class RowSeen(NamedTuple):
     name: str
     order_id: str
     status: str
+    direction: str
+    phase: str
     position: int
     epoch: int
     seq: int
     error: str
     lease_until: datetime | None
     wake_at: datetime | None
-    deadline_at: datetime
+    deadline_at: datetime | None
     finished_at: datetime | None
 
 
@@ -68,7 +72,6 @@ class EventSeen(NamedTuple):
     position: int
     saga_status: str
     status: str
-    payload: str | None
     created_at: datetime
 
 
@@ -78,22 +81,25 @@ class Watched:
 
     row: RowSeen
     events: list[EventSeen] = field(default_factory=list)
-    deadlines: list[datetime] = field(default_factory=list)
+    deadlines: list[datetime | None] = field(default_factory=list)
 
     @property
     def saga(self) -> Saga:
-        return DEFINITIONS[self.row.name]
+        return BY_NAME[self.row.name]
 
 
 @dataclass
 class Oracle:
     provider: Provider
+    storage: MemoryStorage
+    effects: Effects
     watched: dict[str, Watched] = field(default_factory=dict)
 
     def look(self) -> list[str]:
         """Check every saga that changed. Returns their new events as lines of the trace."""
         lines: list[str] = []
-        for number, row in enumerate(_rows()):
+        rows = sorted(self.storage.rows.values(), key=lambda row: (row.created_at, row.key))
+        for number, row in enumerate(map(_seen, rows)):
             seen = self.watched.get(row.id)
             if seen is not None and seen.row == row:
                 continue
@@ -107,20 +113,39 @@ class Oracle:
             seen = self.watched[row.id] = Watched(row)
         before, seen.row = seen.row, row
         known = len(seen.events)
-        fresh = _events(row.id, known)
+        fresh = [_event_seen(stored) for stored in self.storage.events_of(uuid.UUID(row.id))[known:]]
         seen.events += fresh
         seen.deadlines += [row.deadline_at] * len(fresh)
         check_row(row)
         check_deadline_put_off(before, seen, fresh)
         check_history(seen)
-        check_effects(seen)
+        self._check_holds(seen)
+        check_effects(seen, self.effects.of(row.order_id))
         return [f"{number} {e.seq} {e.action} {e.step} {e.saga_status} @{e.position}" for e in fresh]
 
     def judge(self) -> None:
         """Nothing happens any more: every saga has ended as a whole."""
         self.look()
         for seen in self.watched.values():
-            check_end(seen, self.provider)
+            check_end(seen, self.provider, self.effects.of(seen.row.order_id))
+
+    def _check_holds(self, seen: Watched) -> None:
+        """A saga that waits for a dependency on hold moves only when the hold ends or it is cancelled, and no call is
+        made to what an operator holds."""
+        check_order_of_holds(seen.events)
+        last = seen.events[-1]
+        uses = {step.name: step.uses for step in seen.saga.steps}
+        uses |= {step.compensation.name: step.uses for step in seen.saga.steps if step.compensation}
+        if last.action in ("step_claimed", "undo_claimed") and uses[last.step]:
+            _require(not self._was_on_hold(uses[last.step], last.created_at), f"called while it was on hold: {last}")
+
+    def _was_on_hold(self, dependency: str, at: datetime) -> bool:
+        """By an operator, for longer than a process may believe what it read before."""
+        return any(
+            hold.dependency == dependency and not hold.is_automatic and hold.held_at < at - BELIEVED_FOR
+            and (hold.released_at is None or hold.released_at > at)
+            for hold in self.storage.holds.values()
+        )  # fmt: skip
 
 
 def _require(holds: bool, otherwise: str) -> None:
@@ -130,11 +155,17 @@ def _require(holds: bool, otherwise: str) -> None:
 
 # -- always ---------------------------------------------------------------------------------------------------------
 def check_row(row: RowSeen) -> None:
-    """Every saga is finished, scheduled, or parked with a reason; nothing else exists."""
+    """Every saga is finished, scheduled, or parked with a reason; nothing else exists. Its direction and phase fit."""
     _require((row.status in OPEN) == (row.wake_at is not None), f"{row.status} with wake_at {row.wake_at}")
     _require((row.status in FINAL) == (row.finished_at is not None), f"{row.status}, finished at {row.finished_at}")
     _require(row.status in OPEN or row.lease_until is None, f"{row.status} with a lease")
     _require(row.status != "NEEDS_ATTENTION" or bool(row.error), "parked without a reason")
+    _require((row.phase == "DONE") == (row.status in FINAL), f"{row.status}, {row.phase}")
+    _require((row.phase == "PARKED") == (row.status == "NEEDS_ATTENTION"), f"{row.status}, {row.phase}")
+    _require((row.phase == "RUNNING") == (row.lease_until is not None), f"{row.phase}, leased until {row.lease_until}")
+    if row.status != "NEEDS_ATTENTION":
+        is_back = row.status not in ("STARTED", "COMPLETED")
+        _require((row.direction == "BACK") == is_back, f"{row.status}, going {row.direction}")
 
 
 def check_history(seen: Watched) -> None:
@@ -143,13 +174,12 @@ def check_history(seen: Watched) -> None:
     last = events[-1]
     place = (row.status, row.position, row.epoch)
     _require(_place(last) == place, "the history ends elsewhere")
-    _require(fold(events) == row.status, f"the history folds to {fold(events)}, the row is {row.status}")
+    _require(_status_of(events) == row.status, f"the history says {_status_of(events)}, the row is {row.status}")
     _check_order(events, saga)
     _check_causes(events, saga, seen.deadlines)
-    check_holds(events, saga)
 
 
-def fold(events: Sequence[EventSeen]) -> str:
+def _status_of(events: Sequence[EventSeen]) -> str:
     status = ""
     for event in events:
         if event.action in ("saga_started", "retried", "auto_retried", "finished", "parked"):
@@ -179,7 +209,7 @@ def _place(event: EventSeen) -> tuple[str, int, int]:
     return event.saga_status, event.position, event.epoch
 
 
-def _check_causes(events: Sequence[EventSeen], saga: Saga, deadlines: Sequence[datetime]) -> None:
+def _check_causes(events: Sequence[EventSeen], saga: Saga, deadlines: Sequence[datetime | None]) -> None:
     """Nothing is undone that neither failed nor was cancelled, and no step starts when the time is up."""
     backwards = sent_on = False
     for number, (event, deadline_at) in enumerate(zip(events, deadlines, strict=True)):
@@ -196,7 +226,11 @@ def _check_causes(events: Sequence[EventSeen], saga: Saga, deadlines: Sequence[d
 
 
 def check_deadline_put_off(before: RowSeen, seen: Watched, fresh: Sequence[EventSeen]) -> None:
-    """The deadline moves by the time its saga was held, and never else."""
+    """The deadline moves by the time its saga was held, and never else; an operator's retry ends it."""
+    if seen.row.deadline_at is None or before.deadline_at is None:
+        is_ended = before.deadline_at is None or any(event.action in ("retried", "auto_retried") for event in fresh)
+        _require(seen.row.deadline_at is None and is_ended, f"the deadline is {seen.row.deadline_at}")
+        return
     held_for = timedelta(0)
     for event in fresh:
         if event.action == "let_go":
@@ -210,62 +244,55 @@ def _is_hold_before(other: EventSeen, event: EventSeen) -> bool:
     return other.action == "held" and other.seq < event.seq
 
 
-def check_holds(events: Sequence[EventSeen], saga: Saga) -> None:
-    """Who waits for what is on hold moves only when let go or cancelled, and nobody calls what a person holds."""
+def check_order_of_holds(events: Sequence[EventSeen]) -> None:
     is_held = False
-    uses = {step.name: step.uses for step in saga.steps}
-    uses |= {step.compensation.name: step.uses for step in saga.steps if step.compensation}
     for event in events:
         if is_held and event.action not in FENCED:
             _require(event.action in ("let_go", "cancellation_started"), f"moved on while it was held: {event}")
             is_held = False
         is_held |= event.action == "held"
-    last = events[-1]
-    if last.action in ("step_claimed", "undo_claimed") and uses[last.step]:
-        _require(not _was_on_hold(uses[last.step], last.created_at), f"called while it was on hold: {last}")
 
 
-def _is_caused(before: Sequence[EventSeen], saga: Saga, event: EventSeen, deadline_at: datetime) -> bool:
-    """A recorded refusal, a spent budget of tries or re-drives, or the time was up."""
+def _is_caused(before: Sequence[EventSeen], saga: Saga, event: EventSeen, deadline_at: datetime | None) -> bool:
+    """A recorded refusal, a spent budget of tries or dispatches, or the time was up."""
     last = before[-1]
-    if event.created_at >= deadline_at:
+    if (deadline_at is not None and event.created_at >= deadline_at) or last.action == "step_refused":
         return True
     if last.action in ("step_failed", "step_timed_out"):
         step = next(step for step in saga.steps if step.name == last.step)
-        refused = last.action == "step_failed" and '"code": "journey.' in (last.payload or "")
-        return refused or last.attempt >= _attempts(step)
-    return _drives(before) >= options().max_drives
+        return last.attempt >= _attempts(step)
+    return _dispatches(before) >= options().max_dispatches
 
 
-def _drives(before: Sequence[EventSeen]) -> int:
-    """Re-drives since the last recorded progress."""
-    drives = 0
+def _dispatches(before: Sequence[EventSeen]) -> int:
+    """How often the message was sent again since the last recorded progress."""
+    dispatches = 0
     for event in reversed(before):
         if event.action in PROGRESS:
             break
-        drives += event.action == "redriven"
-    return drives
+        dispatches += event.action == "redriven"
+    return dispatches
 
 
 def _attempts(step: Step) -> int:
     return step.retry.attempts if step.retry else 4
 
 
-def _check_deadline(event: EventSeen, saga: Saga, deadline_at: datetime) -> None:
+def _check_deadline(event: EventSeen, saga: Saga, deadline_at: datetime | None) -> None:
     step = next(step for step in saga.steps if step.name == event.step)
     pivot = saga.pivot_position
     begins = event.action == "step_claimed" or not step.is_remote
     if begins and pivot is not None and step.position <= pivot:
-        _require(event.created_at < deadline_at, f"begun after the deadline: {event}")
+        in_time = deadline_at is None or event.created_at < deadline_at
+        _require(in_time, f"begun after the deadline: {event}")
 
 
-def check_effects(seen: Watched) -> None:
+def check_effects(seen: Watched, left: list[str]) -> None:
     """Local effects are exactly the recorded facts, each once and in their order."""
     remote = {step.name for step in seen.saga.steps if step.is_remote}
     remote |= {step.compensation.name for step in seen.saga.steps if step.is_remote and step.compensation}
     facts = [event.step for event in seen.events if event.action in ("step_completed", "undo_completed")]
     expected = [name for name in facts if name not in remote and name != "look"]
-    left = effects(seen.row.order_id)
     actual = [name for name in left if name not in ("claim", "accept")]
     _require(len(actual) == len(set(actual)), f"an effect twice: {actual}")
     _require(actual == expected, f"effects {actual} are not the facts {expected}")
@@ -274,14 +301,14 @@ def check_effects(seen: Watched) -> None:
 
 
 # -- at the end -----------------------------------------------------------------------------------------------------
-def check_end(seen: Watched, provider: Provider) -> None:
+def check_end(seen: Watched, provider: Provider, effects: list[str]) -> None:
     row, saga = seen.row, seen.saga
     _require(row.status in FINAL or row.status == "NEEDS_ATTENTION", f"{row.name} never ended: {row}")
     if row.status == "COMPLETED":
         _check_completed(seen, provider)
     elif row.status in UNDONE:
         for step in saga.steps:
-            _check_undone(seen, step, provider)
+            _check_undone(seen, step, provider, effects)
 
 
 def _check_completed(seen: Watched, provider: Provider) -> None:
@@ -293,52 +320,33 @@ def _check_completed(seen: Watched, provider: Provider) -> None:
             _require(live == 1, f"completed with {live} live {THINGS[step.name]}")
 
 
-def _check_undone(seen: Watched, step: Step, provider: Provider) -> None:
+def _check_undone(seen: Watched, step: Step, provider: Provider, left: list[str]) -> None:
     """What was done, or may have been, is undone; a best effort may have been let go, and then that is noted."""
     if step.compensation is None:
         if step.name == "settle":
             _require(provider.live(seen.row.order_id, "settlement") == 0, "a settlement outlived its saga")
         return
-    let_go = any(event.action == LET_GO and event.step == step.compensation.name for event in seen.events)
-    if step.compensation.is_best_effort and (let_go or _timed_out(seen, step.compensation.name)):
+    left_behind = any(event.action == LEFT_BEHIND and event.step == step.compensation.name for event in seen.events)
+    if step.compensation.is_best_effort and left_behind:
         return
     if step.is_remote:
         live = provider.live(seen.row.order_id, THINGS[step.name])
         _require(live == 0, f"{seen.row.status} with {THINGS[step.name]} still live")
         return
-    left = effects(seen.row.order_id)
     _require((step.name in left) == (step.compensation.name in left), f"{step.name} was not undone: {left}")
 
 
-def _timed_out(seen: Watched, name: str) -> bool:
-    """A best effort whose last try was never answered, or that nobody got to for too long, is let go as well."""
-    mine = [event for event in seen.events if event.step == name]
-    last = options().undo_retry.attempts
-    is_spent = any(event.action == "undo_timed_out" and event.attempt >= last for event in mine)
-    return is_spent or sum(event.action == "redriven" for event in mine) >= options().max_drives
-
-
 # -- reading --------------------------------------------------------------------------------------------------------
-def _rows() -> list[RowSeen]:
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {ROW} FROM sagas_sagainstance ORDER BY created_at, key")
-        return [RowSeen(*values) for values in cursor.fetchall()]
+def _seen(row: Row) -> RowSeen:
+    return RowSeen(
+        row.id.hex, row.name, row.subject, row.status.value, row.direction.value, row.phase.value, row.position,
+        row.epoch, row.seq, row.error, row.lease_until, row.wake_at, row.deadline_at, row.finished_at,
+    )  # fmt: skip
 
 
-def _was_on_hold(dependency: str, at: datetime) -> bool:
-    """By a person, for longer than a process may believe what it read before."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT 1 FROM sagas_sagahold WHERE dependency = %s AND NOT is_automatic AND held_at < %s "
-            "AND (released_at IS NULL OR released_at > %s)",
-            [dependency, at - timedelta(seconds=1, milliseconds=1), at],
-        )
-        return cursor.fetchone() is not None
-
-
-def _events(saga_id: str, known: int) -> list[EventSeen]:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT {EVENT} FROM sagas_sagaevent WHERE saga_id = %s AND seq > %s ORDER BY seq", [saga_id, known]
-        )
-        return [EventSeen(*values) for values in cursor.fetchall()]
+def _event_seen(stored: StoredEvent) -> EventSeen:
+    event = stored.event
+    return EventSeen(
+        stored.seq, event.action.value, event.step, event.attempt, stored.epoch, stored.position,
+        stored.saga_status.value, event.status, stored.created_at,
+    )  # fmt: skip

@@ -16,32 +16,29 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
-from types import SimpleNamespace
-from unittest import mock
 
 from celery.exceptions import Ignore
 from django.conf import settings
-from django.db import transaction
 from django.test import override_settings
 
 from sagas import tasks
 from sagas.engine import commands
-from sagas.engine import dispatch as publishing
-from sagas.engine import sweep as recovery
+from sagas.engine.dispatch import published_by
 from sagas.engine.execution import StepFailed
+from sagas.engine.sweep import sweep
 from sagas.errors import AlreadyCancelling, AlreadyHeld, CannotCancel, CannotRetry, NotHeld
 from sagas.failpoints import installed
 from sagas.holds import holds
-from sagas.models import OPEN, SagaHold, SagaInstance
-from sagas.storage import clock, rows
+from sagas.storage import clock, use
+from sagas.storage.memory import MemoryStorage
 from tests.proofs.simulation import fixtures
 from tests.proofs.simulation.broker import Broker, Message, Task
-from tests.proofs.simulation.fault_hooks import Crash, Stage
-from tests.proofs.simulation.fault_profile import CALM, Weather
-from tests.proofs.simulation.fixtures import DEPENDENCIES, JOURNEYS, SoldOut, Taken, Trip
+from tests.proofs.simulation.fault_hooks import Crash, FaultHooks
+from tests.proofs.simulation.fault_profile import NO_FAULTS, FaultProfile
+from tests.proofs.simulation.fixtures import DEFINITIONS, DEPENDENCIES, SoldOut, Taken, Trip
 from tests.proofs.simulation.oracle import Oracle, Violation
 from tests.proofs.simulation.provider import Provider
-from tests.proofs.simulation.world import empty_tables, stopped_clock
+from tests.proofs.simulation.world import Effects, new_storage
 
 SAGAS_PER_WORLD = 3
 ACTS_PER_WORLD = 75
@@ -63,21 +60,25 @@ class Simulation:
 
     seed: int
     chance: random.Random = field(init=False)
-    weather: Weather = field(init=False)
+    profile: FaultProfile = field(init=False)
     provider: Provider = field(default_factory=Provider)
     broker: Broker = field(init=False)
     oracle: Oracle = field(init=False)
     trace: list[str] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
-    stage: Stage = field(init=False)
+    hooks: FaultHooks = field(init=False)
+    storage: MemoryStorage = field(init=False)
+    effects: Effects = field(init=False)
     depth: int = 0
 
     def __post_init__(self) -> None:
         self.chance = random.Random(self.seed)
-        self.weather = Weather.draw(self.chance)
-        self.broker = Broker(self.chance, loses=self.weather.loses, doubles=self.weather.doubles)
-        self.oracle = Oracle(self.provider)
-        self.stage = Stage(self, self.provider)
+        self.profile = FaultProfile.draw(self.chance)
+        self.broker = Broker(self.chance, loses=self.profile.loses, doubles=self.profile.doubles)
+        self.storage = new_storage(self._new_id)
+        self.effects = Effects(self.storage)
+        self.oracle = Oracle(self.provider, self.storage, self.effects)
+        self.hooks = FaultHooks(self, self.provider)
 
     # -- the two phases -----------------------------------------------------------------------------------------
     def run(self) -> Simulation:
@@ -85,15 +86,15 @@ class Simulation:
             while self.counts["acts"] < ACTS_PER_WORLD:
                 self.something_happens()
             self.calm_down()
-            for hold in SagaHold.objects.filter(released_at=None, is_automatic=False).order_by("dependency"):
-                self._process(f"release {hold.dependency}", lambda name=hold.dependency: self._release(name))
+            for name in sorted(hold.dependency for hold in self.storage.active_holds() if not hold.is_automatic):
+                self._process(f"release {name}", lambda name=name: self._release(name))
             self.converge()
             for _ in range(ROUNDS_OF_OPERATORS):
                 self._retry_parked()
                 self.converge()
             self._require_all_final()
         self.counts["sagas"] += len(self.oracle.watched)
-        self.counts["opened by the breaker"] += SagaHold.objects.filter(is_automatic=True).count()
+        self.counts["opened by the breaker"] += sum(hold.is_automatic for hold in self.storage.holds.values())
         for seen in self.oracle.watched.values():
             self.counts.update([seen.row.status, *(event.action for event in seen.events)])
         return self
@@ -107,7 +108,7 @@ class Simulation:
             raise Violation(f"seed {self.seed}: {violation}\n{trace}") from violation
 
     def calm_down(self) -> None:
-        self.weather = CALM
+        self.profile = NO_FAULTS
         self.broker.loses = self.broker.doubles = 0.0
         self.note("-- the faults are over")
 
@@ -128,23 +129,23 @@ class Simulation:
 
     def _wait_for_next(self) -> bool:
         """Move the clock to when the next saga is due, and sweep. False if none is."""
-        open_sagas = SagaInstance.objects.filter(status__in=OPEN).order_by("wake_at")
-        first = open_sagas.first()
-        if first is None or first.wake_at is None:
+        wake_at = self.storage.next_wake_at()
+        if wake_at is None:
             return False
-        until = max(first.wake_at - rows.now(), timedelta(0))
-        if open_sagas.exclude(held_by="").exists():
+        until = max(wake_at - self.storage.now(), timedelta(0))
+        if self.storage.held_counts():
             until = min(until, SWEEP_OF_HOLDS)
         self.advance(until + timedelta(milliseconds=5))
         self.sweep()
         return True
 
     def _retry_parked(self) -> None:
-        for row in SagaInstance.objects.filter(status="NEEDS_ATTENTION").order_by("created_at", "key"):
-            self._process(f"retry {self._name(row.pk)}", lambda row=row: self._operate(row.pk))
+        for key in self._parked():
+            saga_id = uuid.UUID(key)
+            self._process(f"retry {self._name(saga_id)}", lambda saga_id=saga_id: self._operate(saga_id))
 
     def _require_all_final(self) -> None:
-        parked = SagaInstance.objects.filter(status="NEEDS_ATTENTION").count()
+        parked = len(self._parked())
         if parked:
             raise Violation(f"{parked} sagas are parked although nothing fails any more")
 
@@ -179,16 +180,16 @@ class Simulation:
             self._deliver_message(self.broker.take())
 
     def _deliver_message(self, message: Message) -> None:
-        name, hint = message.chain[0]
+        name, step = message.chain[0]
         task = Task.of(message)
         if message.redelivered:
-            self.stage.excuse(self._name(hint.saga_id))
-        label = f"{name} {self._name(hint.saga_id)} {hint.position}/{hint.epoch}{' again' * message.redelivered}"
-        ended = self._process(label, lambda: tasks._run_step(task, str(hint.saga_id), hint.position, hint.epoch))
+            self.hooks.excuse(self._name(step.saga_id))
+        label = f"{name} {self._name(step.saga_id)} {step.position}/{step.epoch}{' again' * message.redelivered}"
+        ended = self._process(label, lambda: tasks.run_step(task, step, may_run=self._consumes))
         if ended == "crash":
             self._worker_lost(message)
         elif ended == "StepFailed":
-            self.broker.link_error(hint.saga_id, hint.epoch)
+            self.broker.link_error(step.saga_id, step.epoch)
         elif ended == "" and task.rest:
             self.broker.publish(task.rest)
         if ended != "crash" and self.chance.random() < self.broker.doubles / 4:
@@ -201,15 +202,18 @@ class Simulation:
         if fate & 1:
             self.broker.hand_out(Message(message.chain, redelivered=True))
         if fate & 2:
-            self.broker.link_error(message.hint.saga_id, message.hint.epoch)
+            self.broker.link_error(message.step.saga_id, message.step.epoch)
 
     def _deliver_errback(self) -> None:
         saga_id, epoch = self.broker.take_errback()
-        self.stage.excuse(self._name(saga_id))
-        self._process(f"link_error {self._name(saga_id)} {epoch}", lambda: tasks.compensate.run(str(saga_id), epoch))
+        self.hooks.excuse(self._name(saga_id))
+        self._process(
+            f"link_error {self._name(saga_id)} {epoch}",
+            lambda: tasks.run_compensation(saga_id, epoch, may_run=self._consumes),
+        )
 
     def sweep(self) -> None:
-        self._process("sweep", recovery.sweep)
+        self._process("sweep", sweep)
 
     def time_passes(self) -> None:
         low, high = self.chance.choices([(0, 2), (2, 12), (10, 70), (60, 200)], [8, 6, 4, 1])[0]
@@ -230,10 +234,10 @@ class Simulation:
             self._process(f"start {number}", lambda: self._start(number))
 
     def _start(self, number: int) -> None:
-        saga = JOURNEYS[(self.seed + number) % len(JOURNEYS)]
+        saga = DEFINITIONS[(self.seed + number) % len(DEFINITIONS)]
         order_id = f"{number:02d}"
         trip = Trip(order_id, f"pay-{order_id}")
-        with suppress(SoldOut, ConnectionError), transaction.atomic():  # the client is told, nothing is written
+        with suppress(SoldOut, ConnectionError), self.storage.atomic():  # the client is told, nothing is written
             commands.start(saga, input=trip, key=order_id, subject=order_id, owner="ann")
 
     def cancel(self) -> None:
@@ -255,17 +259,17 @@ class Simulation:
 
     def hold(self) -> None:
         name = self.chance.choice(DEPENDENCIES)
-        self._process(f"hold {name}", lambda: holds.hold(name, reason="it is down", actor="op"))
+        self._process(f"hold {name}", lambda: holds.hold_dependency(name, reason="it is down", actor="op"))
 
     def release(self) -> None:
         name = self.chance.choice(DEPENDENCIES)
         self._process(f"release {name}", lambda: self._release(name))
 
     def _release(self, name: str) -> None:
-        holds.release(name, reason="it is up", actor="op", per_second=self.chance.choice([None, 0.2]))
+        holds.release_dependency(name, reason="it is up", actor="op", per_second=self.chance.choice([None, 0.2]))
 
     def _is_anything_held(self) -> bool:
-        return SagaHold.objects.filter(released_at=None).exists()
+        return bool(self.storage.active_holds())
 
     def accept(self) -> None:
         """Somebody takes the order of a completed saga, unless it is being cancelled."""
@@ -273,10 +277,9 @@ class Simulation:
             self._process(f"accept {self._name(saga_id)}", lambda: self._accept(saga_id))
 
     def _accept(self, saga_id: uuid.UUID) -> None:
-        order_id = SagaInstance.objects.get(pk=saga_id).subject
-        done = SagaInstance.objects.filter(pk=saga_id, status="COMPLETED").exists()
-        if done and not {"claim", "accept"} & set(fixtures.effects(order_id)):
-            fixtures.write_effect(order_id, "accept")
+        row = self.storage.rows[saga_id]
+        if row.status == "COMPLETED" and not {"claim", "accept"} & set(self.effects.of(row.subject)):
+            self.effects.write(row.subject, "accept")
 
     def link_error(self) -> None:
         """Celery calls it for whatever reason: twice, late, or for a step that succeeded."""
@@ -303,6 +306,7 @@ class Simulation:
         self.counts["events"] += 1
         ended = ""
         self.depth += 1
+        known = holds.memory.seen
         try:
             work()
         except Crash:
@@ -310,9 +314,11 @@ class Simulation:
         except (Ignore, StepFailed, *EXPECTED) as expected:
             ended = type(expected).__name__
         except Exception as unexpected:  # noqa: BLE001 - kept: inside another's call it would pass for that call's trouble
-            self.stage.violations.append(f"{label} raised {unexpected!r}")
+            self.hooks.violations.append(f"{label} raised {unexpected!r}")
         finally:
             self.depth -= 1
+        if self.chance.random() >= SAME_PROCESS:
+            holds.memory.seen = known  # what this process learned, the next one does not know
         lines = self._look(label)
         for line in [f"-> {ended}"] * bool(ended) + lines:
             self.note(line)
@@ -321,54 +327,38 @@ class Simulation:
     def _look(self, label: str) -> list[str]:
         """What the oracle saw change. A violation inside another's call is raised again when that call is over."""
         lines = []
-        if transaction.get_connection().in_atomic_block:
-            self.stage.violations.append(f"{label} left a transaction open")
+        if self.storage.is_in_transaction:
+            self.hooks.violations.append(f"{label} left a transaction open")
         try:
             lines = self.oracle.look()
         except Violation as violation:
-            self.stage.violations.append(str(violation))
-        if self.stage.violations:
-            raise Violation("; ".join(self.stage.violations))
+            self.hooks.violations.append(str(violation))
+        if self.hooks.violations:
+            raise Violation("; ".join(self.hooks.violations))
         return lines
 
     @contextmanager
     def _world(self) -> Iterator[None]:
-        """Everything the engine takes from outside, replaced: clock, broker, ids, chance, and the end of a process."""
+        """What the engine takes from outside: storage with clock and ids, publisher, options, and the end of a process.
+
+        Nothing of the engine is replaced. The random numbers behind its jitter are seeded.
+        """
         before_chance = random.getstate()
         with ExitStack() as stack:
-            stack.enter_context(stopped_clock())
-            stack.enter_context(installed(self.stage.reached))
-            stack.enter_context(mock.patch.object(tasks, "consumes", self._consumes))
-            stack.enter_context(mock.patch.object(commands, "uuid7", self._new_id))
-            stack.enter_context(override_settings(SAGAS=settings.SAGAS | {"BREAKER_TROUBLES": self.weather.breaker}))
-            stack.enter_context(self._holds_as_others_see_them())
-            stack.callback(publishing.set_publisher, publishing.set_publisher(self.broker.publish))
-            stack.callback(fixtures.set_stage, fixtures.set_stage(self.stage))
+            stack.enter_context(use(self.storage))
+            stack.enter_context(clock.moved())
+            stack.enter_context(installed(self.hooks.reached))
+            stack.enter_context(override_settings(SAGAS=settings.SAGAS | {"BREAKER_FAILURES": self.profile.breaker}))
+            stack.enter_context(published_by(self.broker.publish))
+            stack.callback(fixtures.set_hooks, fixtures.set_hooks(self.hooks))
             stack.callback(random.setstate, before_chance)
+            stack.callback(holds.forget)
             random.seed(self.seed)
-            empty_tables()
+            holds.forget()
             yield
-
-    @contextmanager
-    def _holds_as_others_see_them(self) -> Iterator[None]:
-        """What was read of the holds grows old in virtual time; and who forgets it is often another process."""
-        forget = holds.forget
-        forget()
-
-        def sometimes() -> None:
-            if self.chance.random() < SAME_PROCESS:
-                forget()
-
-        virtual = SimpleNamespace(monotonic=lambda: clock.offset().total_seconds())
-        with (
-            mock.patch.object(holds, "time", virtual),
-            mock.patch.object(holds, "forget", sometimes),
-        ):
-            yield
-        forget()
 
     def _consumes(self, _: str) -> bool:
-        return self.chance.random() < self.weather.runs_ahead
+        return self.chance.random() < self.profile.runs_inline
 
     def _new_id(self) -> uuid.UUID:
         return uuid.UUID(int=self.chance.getrandbits(128), version=4)

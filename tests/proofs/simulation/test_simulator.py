@@ -10,13 +10,13 @@ import pytest
 from tests.proofs.simulation.simulator import Simulation
 from tests.proofs.simulation.world import prepared
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.embedded]
+pytestmark = pytest.mark.embedded
 
 SEEDS_AT_A_TIME = 50
 
 
 @pytest.fixture(autouse=True)
-def _prepared(transactional_db: None) -> Iterator[None]:
+def _prepared() -> Iterator[None]:
     with prepared():
         yield
 
@@ -44,7 +44,7 @@ def test_the_worlds_are_bad_enough() -> None:
 
 SEEN_BY_ALL = (
     "crashes", "meanwhile", "COMPLETED", "COMPENSATED", "CANCELLED", "step_claimed", "step_completed", "step_retrying",
-    "step_failed", "step_timed_out", "step_fenced", "compensation_started", "cancellation_started", "undo_claimed",
-    "undo_completed", "undo_retrying", "undo_failed", "undo_timed_out", "undo_fenced", "redriven", "parked", "retried",
-    "finished", "held", "let_go", "opened by the breaker",
+    "step_failed", "step_refused", "step_timed_out", "step_fenced", "compensation_started", "cancellation_started",
+    "undo_claimed", "undo_completed", "undo_retrying", "undo_failed", "undo_timed_out", "undo_fenced", "redriven",
+    "parked", "retried", "finished", "held", "let_go", "opened by the breaker",
 )  # fmt: skip

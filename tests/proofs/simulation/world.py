@@ -1,49 +1,51 @@
-"""What a simulation stands on: the database's clock stopped, so that only the simulation moves it, and empty tables."""
+"""What a simulation runs on: a storage in memory whose clock only the simulation moves, and the steps' effects."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import uuid
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from unittest import mock
-
-from django.db import connection
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from sagas.definition import registry
-from sagas.storage import clock, rows
-from tests.proofs.simulation.fixtures import JOURNEYS, create_effects_table
+from sagas.storage.memory import MemoryStorage
+from tests.proofs.simulation.fixtures import DEFINITIONS
 
-#: The moment at which every simulation begins, as SQLite writes it.
-BEGINNING = "'2026-03-01 12:00:00.000'"
+#: The moment at which every simulation begins.
+BEGINNING = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
-@contextmanager
-def stopped_clock() -> Iterator[None]:
-    with (
-        clock.moved(),
-        mock.patch.object(rows, "_clock", return_value=BEGINNING),
-        mock.patch.object(rows, "recent_now", rows.now),
-    ):
-        yield
+def new_storage(ids: Callable[[], uuid.UUID]) -> MemoryStorage:
+    return MemoryStorage(start=BEGINNING, ids=ids)
+
+
+@dataclass
+class Effects:
+    """What local steps wrote, by order. No effect is refused: a doubled one must be seen. A rollback takes it back."""
+
+    storage: MemoryStorage
+    written: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+
+    def write(self, order_id: str, name: str) -> None:
+        self.written[order_id].append(name)
+        self.storage.on_rollback(self.written[order_id].pop)
+
+    def of(self, order_id: str) -> list[str]:
+        return list(self.written[order_id])
 
 
 @contextmanager
 def prepared() -> Iterator[None]:
-    """The journeys are known and nothing is logged; around any number of simulations."""
+    """The definitions are known and nothing is logged; around any number of simulations."""
     logger = logging.getLogger("sagas")
     was_disabled, logger.disabled = logger.disabled, True
-    registry.register(*JOURNEYS)
-    create_effects_table()
+    registry.register(*DEFINITIONS)
     try:
         yield
     finally:
-        empty_tables()
-        for saga in JOURNEYS:
+        for saga in DEFINITIONS:
             registry.unregister(saga)
         logger.disabled = was_disabled
-
-
-def empty_tables() -> None:
-    with connection.cursor() as cursor:
-        for table in ("sagas_sagaevent", "sagas_sagainstance", "sagas_sagahold", "sagas_sagadependency", "effect"):
-            cursor.execute(f"DELETE FROM {table}")

@@ -11,9 +11,8 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
 from django.utils import timezone
 
-from campusg import verifying
-from campusg.verifying import CODES, INVARIANTS, Verdict
 from sagas.verification.invariants import Invariant
+from sagas.verification.verify import Verdict, codes, invariants, verify
 
 #: Before that nobody wonders what takes so long.
 QUIET_SECONDS = 2.0
@@ -31,14 +30,14 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--json", action="store_true", dest="as_json", help="one JSON document")
-        parser.add_argument("--only", type=_codes, default=[], metavar="I5,I7", help=f"some of {', '.join(CODES)}")
+        parser.add_argument("--only", type=_codes, default=[], metavar="I5,I7", help=f"some of {', '.join(codes())}")
         parser.add_argument("--limit", type=int, default=5, help="examples shown for each invariant (default: 5)")
 
     def handle(self, *, as_json: bool, only: list[str], limit: int, **_: Any) -> None:
         began_at, moment = time.monotonic(), timezone.now()
-        chosen = [invariant for invariant in INVARIANTS if not only or invariant.code in only]
+        chosen = [invariant for invariant in invariants() if not only or invariant.code in only]
         try:
-            verdicts = verifying.verify(chosen, limit=limit, tell=self._progress())
+            verdicts = verify(chosen, limit=limit, tell=self._progress())
         except DatabaseError as error:
             message = f"The database cannot be judged ({error}). Has `manage.py up` or `manage.py migrate` run?"
             raise CommandError(message, returncode=FAILED) from error
@@ -63,11 +62,11 @@ class Command(BaseCommand):
 
 
 def _codes(text: str) -> list[str]:
-    codes = [code.strip().upper() for code in text.split(",")]
-    unknown = [code for code in codes if code not in CODES]
+    wanted = [code.strip().upper() for code in text.split(",")]
+    unknown = [code for code in wanted if code not in codes()]
     if unknown:
-        raise argparse.ArgumentTypeError(f"{', '.join(unknown)} is none of {', '.join(CODES)}")
-    return codes
+        raise argparse.ArgumentTypeError(f"{', '.join(unknown)} is none of {', '.join(codes())}")
+    return wanted
 
 
 def _document(verdicts: Sequence[Verdict], moment: str, took: float) -> dict[str, Any]:

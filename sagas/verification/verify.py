@@ -1,4 +1,4 @@
-"""Judging the rows by the invariants of all apps, at one moment, without getting in anybody's way."""
+"""Judging all rows by the invariants of all apps, at one moment, without getting in anybody's way."""
 
 from __future__ import annotations
 
@@ -8,27 +8,33 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from django.db import connection, transaction
+from django.utils.module_loading import autodiscover_modules
 
-from orders import verify as of_orders
-from payments import verify as of_payments
-from sagas.verification import saga_invariants as of_sagas
+from sagas.verification import saga_invariants
 from sagas.verification.invariants import Breach, Invariant
-from timers import verify as of_timers
 
 #: Long enough for a large database; an everyday statement is stopped much sooner.
 PATIENCE = "15min"
 #: Sorting and hashing in memory instead of on disk.
 WORK_MEMORY = "128MB"
 
-
-def _number(invariant: Invariant) -> int:
-    return int(invariant.code.removeprefix("I"))
+_registered: list[Invariant] = []
 
 
-INVARIANTS: Sequence[Invariant] = sorted(
-    (*of_orders.INVARIANTS, *of_payments.INVARIANTS, *of_timers.INVARIANTS, *of_sagas.INVARIANTS), key=_number
-)
-CODES: Sequence[str] = list(dict.fromkeys(invariant.code for invariant in INVARIANTS))
+def register_invariants(*invariants: Invariant) -> None:
+    """Let `manage.py verify` judge these too. Called when an app is ready."""
+    _registered.extend(invariant for invariant in invariants if invariant not in _registered)
+
+
+def invariants() -> list[Invariant]:
+    """All that are registered, in the order of their numbers. Each app registers its own in a module `verify`."""
+    autodiscover_modules("verify")
+    register_invariants(*saga_invariants.INVARIANTS)
+    return sorted(_registered, key=lambda invariant: int(invariant.code.removeprefix("I")))
+
+
+def codes() -> list[str]:
+    return list(dict.fromkeys(invariant.code for invariant in invariants()))
 
 
 @dataclass
@@ -76,11 +82,12 @@ def _begin_reading() -> None:
 
 
 def verify(
-    invariants: Sequence[Invariant] = INVARIANTS, *, limit: int = 5, tell: Callable[[Invariant], None] = lambda _: None
+    chosen: Sequence[Invariant] | None = None, *, limit: int = 5, tell: Callable[[Invariant], None] = lambda _: None
 ) -> list[Verdict]:
     """Judge all rows as they are now. `tell` hears of each invariant before its turn; `limit` bounds the examples."""
     with snapshot():
-        return [_judge(invariant, limit=limit, tell=tell) for invariant in invariants]
+        wanted = invariants() if chosen is None else chosen
+        return [_judge(invariant, limit=limit, tell=tell) for invariant in wanted]
 
 
 def _judge(invariant: Invariant, *, limit: int, tell: Callable[[Invariant], None]) -> Verdict:
