@@ -17,7 +17,7 @@ def _toy_saga() -> Iterator[None]:
     registry.unregister(toy)
 
 
-@pytest.fixture(params=[True, False], ids=["running-ahead", "message-per-step"])
+@pytest.fixture(params=[True, False], ids=["inline", "message-per-step"])
 def runner(request: pytest.FixtureRequest, transactional_db: None) -> Iterator[Runner]:
     with Runner(run_inline=request.param) as runner:
         yield runner
