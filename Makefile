@@ -1,4 +1,4 @@
-.PHONY: up test format lint imports types checks migrations ops ci chaos bench late-effects races sweep-bench verify-bench recovery soak soak-plain
+.PHONY: up test format lint imports types checks migrations ops ci chaos bench late-effects races sweep-bench verify-bench rolling-deploy recovery soak soak-plain
 
 up: ; python3 manage.py up
 test: ; python3 manage.py test
@@ -11,6 +11,7 @@ late-effects: ; .venv/bin/python benchmarks/late_effects.py --orders $(or $(ORDE
 races: ; .venv/bin/python -m benchmarks.races --rounds $(or $(ROUNDS),1000)
 sweep-bench: ; .venv/bin/python -m benchmarks.sweep_timers --timers $(or $(TIMERS),10000)
 verify-bench: ; .venv/bin/python -m benchmarks.verify_orders --orders $(or $(ORDERS),100000)
+rolling-deploy: ; .venv/bin/python -m benchmarks.rolling_deploy --orders $(or $(ORDERS),240) --seed $(or $(SEED),1)
 recovery: ; .venv/bin/python -m benchmarks.recovery --kills $(or $(KILLS),120) --orders $(or $(ORDERS),1000)
 soak: ; .venv/bin/python -m benchmarks.soak --orders $(or $(ORDERS),500) --seed $(or $(SEED),1) $(ARGS)
 soak-plain: ; .venv/bin/python -m benchmarks.soak --plain --orders $(or $(ORDERS),500) --seed $(or $(SEED),1) $(ARGS)
