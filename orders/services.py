@@ -15,7 +15,7 @@ from django.conf import settings
 from orders import inventory
 from orders.errors import CannotAccept, CannotCancel, CannotComplete, OrderError, UnknownOrder, WrongStatus
 from orders.models import Order, OrderLine, OrderStatus
-from orders.money import from_cents
+from payments.money import from_cents
 from sagas.models import OPEN, Action, SagaEvent, SagaInstance, Status
 from timers.clock import database_now
 

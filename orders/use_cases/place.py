@@ -24,9 +24,9 @@ from orders.errors import (
     UnknownProduct,
 )
 from orders.models import MenuItem
-from orders.money import to_cents
 from orders.sagas import create_order
 from orders.sagas.inputs import OrderRequest
+from payments.money import to_cents
 from payments.services import check_payment_method
 from sagas.engine import commands
 from sagas.ids import uuid7

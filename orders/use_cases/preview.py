@@ -12,10 +12,10 @@ from typing import Any
 
 from orders.errors import CannotCancel, OrderChanged
 from orders.models import Order
-from orders.money import from_cents
 from orders.sagas import refund_order
 from orders.services import CANCELLABLE, REFUNDABLE
 from payments.models import EscrowTransaction, Payment
+from payments.money import decimal_text
 from sagas.definition import registry
 from sagas.engine import dispatch
 from sagas.machine import transitions
@@ -115,7 +115,7 @@ def _move(kind: str, source: str, target: str, cents: int, payment: Payment) -> 
         "kind": kind,
         "from": source.lower(),
         "to": target,
-        "amount": str(from_cents(cents)),
+        "amount": decimal_text(cents),
         "currency": payment.currency,
     }
 
