@@ -47,7 +47,7 @@ from payments.gateways import SANDBOX_API_KEY, open_client, use_gateway
 from payments.gateways.stripe_gateway import StripeGateway
 from payments.models import Payment, PaymentStatus
 from payments.sandbox.client import FakeStripe
-from payments.sandbox.tables import FaultKind, SandboxIntent, SandboxTransfer
+from payments.sandbox.models import FaultKind, SandboxIntent, SandboxTransfer
 from payments.sandbox.wire import Request
 from sagas.errors import Refusal
 

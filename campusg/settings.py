@@ -32,6 +32,8 @@ REDIS_URL = env.str("REDIS_URL", default="")
 EMBEDDED = not BROKER_URL
 #: All processes are on this host and may share files in VAR_DIR; `manage.py up` says so.
 IS_SINGLE_HOST = EMBEDDED or env.bool("CAMPUSG_SINGLE_HOST", default=False)
+#: With a key Stripe takes the payments; without one the sandbox does, and only then is it installed.
+STRIPE_API_KEY = env.str("STRIPE_API_KEY", default="")
 
 # -- Django ---------------------------------------------------------------------------------------------------------
 DEBUG = env.bool("CAMPUSG_DEBUG", default=False)
@@ -62,6 +64,7 @@ INSTALLED_APPS = [
     "django_celery_beat",
     "sagas",
     "payments",
+    *([] if STRIPE_API_KEY else ["payments.sandbox"]),
     "timers",
     "orders",
     "campusg",
@@ -317,7 +320,6 @@ ORDER_ACCEPTANCE_WINDOW = timedelta(seconds=env.int("CAMPUSG_ACCEPTANCE_WINDOW_S
 ORDER_ACCEPTANCE_EVENT = "order.acceptance_timeout"
 DELIVERY_FEE = env.str("CAMPUSG_DELIVERY_FEE", default="0.00")
 CURRENCY = env.str("CAMPUSG_CURRENCY", default="USD")
-STRIPE_API_KEY = env.str("STRIPE_API_KEY", default="")
 #: Another address of the provider's API, such as that of `manage.py sandbox_provider`.
 STRIPE_API_BASE = env.str("STRIPE_API_BASE", default="")
 STRIPE_WEBHOOK_SECRETS = env.list("STRIPE_WEBHOOK_SECRETS", default=[])

@@ -13,14 +13,13 @@ from payments.flows import authorize as protocol
 from payments.flows import capture as captures
 from payments.flows import order_locks
 from payments.flows import refund as refunds
-from payments.gateways import is_sandbox
+from payments.gateways import is_sandbox, sandbox
 from payments.gateways.base import within
 from payments.models import Payment, PaymentMethod, PaymentStatus, Refund
-from payments.sandbox.methods import METHODS
 
-SANDBOX_DEFAULT = "pm_card_visa"
-# Stripe's ids: the prefix of the object, then letters, digits and underscores (https://docs.stripe.com/api).
+#: How long one request of the payments API may take at the provider, all its calls together.
 REQUEST_SECONDS = 20.0
+# Stripe's ids: the prefix of the object, then letters, digits and underscores (https://docs.stripe.com/api).
 TOKEN_PATTERN = re.compile(r"pm_[A-Za-z0-9_]{1,60}")
 
 
@@ -37,8 +36,14 @@ def check_payment_method(token: str) -> None:
     Raises UnknownPaymentMethod. Reads no table: outside the sandbox only the provider knows whose token it is, and
     says so when the payment is authorized.
     """
-    if token and not (token in METHODS if is_sandbox() else TOKEN_PATTERN.fullmatch(token)):
+    if token and not _may_exist(token):
         raise UnknownPaymentMethod("The payment provider does not know this payment method.")
+
+
+def _may_exist(token: str) -> bool:
+    if is_sandbox():
+        return sandbox.find_method(token) is not None
+    return TOKEN_PATTERN.fullmatch(token) is not None
 
 
 def payment_info(owner: str, token: str = "") -> ChosenMethod:
@@ -48,7 +53,7 @@ def payment_info(owner: str, token: str = "") -> ChosenMethod:
     if stored:
         return ChosenMethod(provider_id=stored.provider_id, brand=stored.brand, last4=stored.last4)
     if is_sandbox():
-        return _sandbox_method(token or SANDBOX_DEFAULT)
+        return sandbox_method(token)
     if not token:
         raise UnknownPaymentMethod("The customer has no stored payment method.")
     if PaymentMethod.objects.filter(provider_id=token).exists():
@@ -72,9 +77,13 @@ def store_payment_method(*, owner: str, token: str, brand: str, last4: str) -> P
     return method
 
 
-def _sandbox_method(token: str) -> ChosenMethod:
-    known = METHODS[token]
-    return ChosenMethod(provider_id=token, brand=known.brand, last4=known.last4)
+def sandbox_method(token: str = "") -> ChosenMethod:
+    """One of the sandbox's own methods: the one with this token, else a card that always works."""
+    provider_id = token or sandbox.DEFAULT_METHOD
+    known = sandbox.find_method(provider_id)
+    if known is None:
+        raise UnknownPaymentMethod("The payment provider does not know this payment method.")
+    return ChosenMethod(provider_id=provider_id, brand=known.brand, last4=known.last4)
 
 
 def platform_fee_basis_points() -> int:

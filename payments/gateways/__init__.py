@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 
+from payments.gateways import sandbox
 from payments.gateways.base import PaymentGateway
 
 if TYPE_CHECKING:
@@ -54,7 +55,6 @@ def open_client(api_key: str, api_base: str = "", *, http_client: HTTPClient | N
     import stripe
 
     from payments.gateways.http import BoundedHTTPClient
-    from payments.sandbox.client import FakeStripe
 
     stripe.enable_telemetry = False
     # The SDK reports every request at INFO; ours are in the history of the saga.
@@ -64,5 +64,5 @@ def open_client(api_key: str, api_base: str = "", *, http_client: HTTPClient | N
     if api_base:
         options["base_addresses"] = {"api": api_base}
     if http_client is None:
-        http_client = BoundedHTTPClient() if api_key or api_base else FakeStripe()
+        http_client = BoundedHTTPClient() if api_key or api_base else sandbox.http_client()
     return stripe.StripeClient(api_key or SANDBOX_API_KEY, http_client=http_client, **options)

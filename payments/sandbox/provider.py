@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from payments.sandbox import resources
 from payments.sandbox.methods import METHODS, SandboxMethod
-from payments.sandbox.tables import FaultKind, SandboxAnswer, SandboxFault, SandboxIntent
+from payments.sandbox.models import FaultKind, SandboxAnswer, SandboxFault, SandboxIntent
 from payments.sandbox.wire import ProviderError, Reply, ReplyLost, Request
 
 # https://docs.stripe.com/api/idempotent_requests: keys may be pruned once they are at least 24 hours old.

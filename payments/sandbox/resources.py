@@ -11,7 +11,7 @@ from django.db.models import F, Q, Sum
 from django.utils import timezone
 
 from payments.sandbox.methods import METHODS
-from payments.sandbox.tables import SandboxIntent, SandboxRefund, SandboxTransfer
+from payments.sandbox.models import SandboxIntent, SandboxRefund, SandboxTransfer
 from payments.sandbox.wire import (
     CARD_DECLINED,
     ProviderError,

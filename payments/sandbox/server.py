@@ -13,7 +13,7 @@ from django.conf import settings
 from django.db import connections
 
 from payments.sandbox import provider
-from payments.sandbox.tables import SandboxAnswer, SandboxFault, SandboxIntent, SandboxRefund, SandboxTransfer
+from payments.sandbox.models import SandboxAnswer, SandboxFault, SandboxIntent, SandboxRefund, SandboxTransfer
 from payments.sandbox.wire import ReplyLost, Request
 
 TABLES = (SandboxAnswer, SandboxFault, SandboxIntent, SandboxRefund, SandboxTransfer)

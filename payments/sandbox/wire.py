@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from payments.sandbox.methods import METHODS
-from payments.sandbox.tables import SandboxIntent, SandboxRefund, SandboxTransfer
+from payments.sandbox.models import SandboxIntent, SandboxRefund, SandboxTransfer
 
 CARD_DECLINED = "card_declined"
 

@@ -17,7 +17,7 @@ from orders.models import MenuItem, Order, StockReservation
 from orders.use_cases import accept, cancel
 from orders.use_cases.place import NewLine
 from payments.models import EscrowTransaction, LedgerEntry, Payment
-from payments.sandbox.tables import SandboxIntent, SandboxRefund, SandboxTransfer
+from payments.sandbox.models import SandboxIntent, SandboxRefund, SandboxTransfer
 from sagas.models import SagaEvent, SagaInstance
 from sagas.outbox.relay import event_id
 from sagas.storage import rows

@@ -12,7 +12,7 @@ from payments.flows import payout
 from payments.flows import refund as refunds
 from payments.gateways import current_gateway, use_gateway
 from payments.models import EscrowTransaction, Payment, Refund
-from payments.sandbox.tables import SandboxFault, SandboxIntent, SandboxTransfer
+from payments.sandbox.models import SandboxFault, SandboxIntent, SandboxTransfer
 
 LIVE = ("requires_capture",)
 

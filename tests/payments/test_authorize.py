@@ -16,7 +16,7 @@ from payments.errors import (
     UnknownPaymentMethod,
 )
 from payments.models import EscrowTransaction, PaymentStatus, TransactionStatus
-from payments.sandbox.tables import SandboxIntent
+from payments.sandbox.models import SandboxIntent
 from payments.steps import cancel_escrow, get_payment_info, hold_escrow
 from sagas.errors import Refusal
 from tests.payments.builders import Case, order_trouble

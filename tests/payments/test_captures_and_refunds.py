@@ -12,7 +12,7 @@ from payments import ledger
 from payments.errors import CannotCapture, CannotRefund, GatewayUnavailable
 from payments.gateways import use_gateway
 from payments.models import PaymentStatus, Refund, RefundStatus
-from payments.sandbox.tables import SandboxIntent
+from payments.sandbox.models import SandboxIntent
 from tests.payments.builders import Case, Crash, Dying, Watching, order_trouble
 
 pytestmark = pytest.mark.django_db(transaction=True)

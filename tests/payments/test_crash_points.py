@@ -10,7 +10,7 @@ from django.utils import timezone
 from payments.errors import GatewayUnavailable, PaymentDeclined, PaymentReverted
 from payments.gateways import use_gateway
 from payments.models import PaymentStatus
-from payments.sandbox.tables import SandboxAnswer, SandboxIntent
+from payments.sandbox.models import SandboxAnswer, SandboxIntent
 from tests.payments.builders import Case, Crash, Dying, Watching, order_trouble
 
 pytestmark = pytest.mark.django_db(transaction=True)

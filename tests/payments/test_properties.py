@@ -21,7 +21,7 @@ from payments.models import (
     TransactionStatus,
     TransactionType,
 )
-from payments.sandbox.tables import FaultKind, SandboxFault
+from payments.sandbox.models import FaultKind, SandboxFault
 from sagas.errors import Refusal
 from tests.payments.builders import Case, order_trouble
 from tests.threads import at_once

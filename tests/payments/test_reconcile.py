@@ -13,7 +13,7 @@ from payments.flows import order_locks
 from payments.gateways import current_gateway, use_gateway
 from payments.models import Payment, PaymentStatus
 from payments.reconcile import Drift, reconcile
-from payments.sandbox.tables import SandboxIntent, SandboxTransfer
+from payments.sandbox.models import SandboxIntent, SandboxTransfer
 from tests.payments.builders import Case, Crash, Dying
 
 pytestmark = pytest.mark.django_db(transaction=True)

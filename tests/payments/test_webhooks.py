@@ -15,7 +15,7 @@ from payments import webhooks
 from payments.errors import BadSignature
 from payments.gateways import use_gateway
 from payments.models import PaymentStatus, ProviderEvent
-from payments.sandbox.tables import SandboxIntent
+from payments.sandbox.models import SandboxIntent
 from tests.payments.builders import Case, Crash, Dying, order_trouble
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -16,7 +16,7 @@ from orders.models import MenuItem, Order
 from orders.use_cases import expire as acceptance
 from payments.flows import authorize
 from payments.models import Payment, Refund
-from payments.sandbox.tables import SandboxIntent
+from payments.sandbox.models import SandboxIntent
 from sagas.definition import registry
 from sagas.engine import commands, sweep
 from sagas.engine.execution import StepFailed

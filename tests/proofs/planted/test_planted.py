@@ -12,7 +12,6 @@ from django.db import DatabaseError, IntegrityError
 from rest_framework.test import APIClient
 
 from orders.models import MenuItem
-from payments.testing import let_tests_empty_the_ledger
 from sagas.definition import registry
 from sagas.storage import clock
 from sagas.testing import Runner
@@ -23,6 +22,7 @@ from tests.proofs.planted.defects import DEFECTS, Defect
 from tests.proofs.planted.planting import all_planted
 from tests.proofs.simulation.test_resumed_sagas import pay_last, pay_or_not
 from tests.sagas.toy import World, toy
+from tests.tables import let_tests_empty_the_ledger
 from tests.timers.conftest import Bell
 from timers import registry as alarms
 
