@@ -156,7 +156,7 @@ class Order:
     def _after_capture(self) -> None:
         if self.wants in ("payout", "refund"):
             recipients = payout.Recipients(restaurant="acct_diner", runner="acct_rosa", platform_fee_basis_points=700)
-            self._insist(lambda: payout.release(self.order_id, recipients))
+            self._insist(lambda: payout.release_escrow(self.order_id, recipients))
         if self.wants == "refund":
             part = self.source.randrange(1, self.total)
             self._insist(lambda: refund.refund(self.payment, amount_cents=part, key="part", reason="cold"))

@@ -1,11 +1,10 @@
-"""Accept an order: the first runner gets it, then the customer pays."""
+"""Accept an order: the first runner gets it, then the customer's money is captured."""
 
 from __future__ import annotations
 
 from django.conf import settings
 
-from orders import services
-from orders import steps as orders
+from orders import services as orders
 from orders.sagas.create_order import GATEWAY
 from orders.sagas.inputs import AcceptanceRequest
 from payments import steps as payments
@@ -26,7 +25,7 @@ accept_order = (
         "accept_order",
         takes=AcceptanceRequest,
         deadline=settings.SAGA_DEADLINE,
-        on_cancel=services.refuse_cancellation,
+        on_cancel=orders.refuse_cancellation,
         events=EVENTS,
         publishes=("order_id", "payment_id", "runner"),
     )

@@ -1,9 +1,9 @@
-"""Complete an order: it is delivered, so everybody gets their share."""
+"""Complete an order: it is delivered, so restaurant, runner and platform are paid."""
 
 from __future__ import annotations
 
-from orders import services
-from orders import steps as orders
+from orders import inventory
+from orders import services as orders
 from orders.sagas.create_order import GATEWAY
 from orders.sagas.inputs import CompletionRequest
 from payments import steps as payments
@@ -19,11 +19,11 @@ complete_order = (
     Saga(
         "complete_order",
         takes=CompletionRequest,
-        on_cancel=services.refuse_cancellation,
+        on_cancel=orders.refuse_cancellation,
         events=EVENTS,
         publishes=("order_id", "restaurant", "runner"),
     )
-    .pivot(orders.complete_order)  # delivered: nothing takes that back
-    .then(orders.consume_inventory)
+    .pivot(orders.complete_order)  # delivered: that cannot be undone
+    .then(inventory.consume_inventory)
     .then(payments.release_escrow, remote=True, retry=GATEWAY, uses="stripe")
 )

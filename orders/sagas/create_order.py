@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from django.conf import settings
 
-from orders import services
-from orders import steps as orders
+from orders import inventory
+from orders import services as orders
 from orders.sagas.inputs import OrderRequest
 from payments import steps as payments
 from sagas.definition.saga import Retry, Saga, best_effort
@@ -13,7 +13,7 @@ from timers import steps as timers
 
 GATEWAY = Retry(retries=settings.STEP_RETRIES, first=settings.STEP_RETRY_DELAY)
 
-#: What each step, and each compensation, states when it is done and when it has failed for good.
+#: The event of each step and compensation when it is done, and the one when it has failed for good.
 EVENTS: dict[str, tuple[str, str | None]] = {
     "create_order": ("order.created", "order.creation_failed"),
     "validate_inventory": ("inventory.validated", "inventory.validation_failed"),
@@ -30,7 +30,7 @@ EVENTS: dict[str, tuple[str, str | None]] = {
     "cancel_order": ("order.cancelled", None),
 }
 
-#: The order service's older names for the same facts, published beside them.
+#: The order service's older names of the same events; both are published.
 ALIASES: dict[str, tuple[str, ...]] = {
     "order.created": ("domain.order.OrderCreated", "domain.order.ValidateInventory"),
     "inventory.validated": ("domain.order.ReserveInventory",),
@@ -46,14 +46,14 @@ create_order = (
         "create_order",
         takes=OrderRequest,
         deadline=settings.SAGA_DEADLINE,
-        on_cancel=services.claim_for_cancellation,
+        on_cancel=orders.claim_for_cancellation,
         events=EVENTS,
         publishes=("order_id", "payment_id", "customer_id", "total_cents", "currency"),
         aliases=ALIASES,
     )
     .step(orders.create_order, compensate=orders.cancel_order)
-    .read(orders.validate_inventory)
-    .step(orders.reserve_inventory, compensate=orders.release_inventory)
+    .read(inventory.validate_inventory)
+    .step(inventory.reserve_inventory, compensate=inventory.release_inventory)
     .read(payments.get_payment_info)
     .call(payments.authorize_payment, compensate=payments.revert_payment, retry=GATEWAY, uses="stripe")
     .step(payments.hold_escrow, compensate=payments.cancel_escrow)

@@ -1,9 +1,9 @@
-"""Refund an order: an operator takes back what was accepted or delivered, and the customer gets the money back."""
+"""Refund an order: an operator cancels it after a runner accepted it, and the customer gets the money back."""
 
 from __future__ import annotations
 
-from orders import services
-from orders import steps as orders
+from orders import inventory
+from orders import services as orders
 from orders.sagas.create_order import GATEWAY
 from orders.sagas.inputs import RefundRequest
 from payments import steps as payments
@@ -21,13 +21,13 @@ refund_order = (
     Saga(
         "refund_order",
         takes=RefundRequest,
-        on_cancel=services.refuse_cancellation,
+        on_cancel=orders.refuse_cancellation,
         events=EVENTS,
         publishes=("order_id", "payment_id", "reason_code", "reason"),
     )
     .pivot(orders.claim_for_refund)  # decided: from here on the customer gets the money back
     .then(payments.revert_payment, remote=True, retry=GATEWAY, uses="stripe")
     .then(payments.cancel_escrow)
-    .then(orders.release_inventory)
+    .then(inventory.release_inventory)
     .then(orders.cancel_order)
 )

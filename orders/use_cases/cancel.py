@@ -1,7 +1,7 @@
-"""Cancelling an order on somebody's wish.
+"""Cancelling an order because somebody asks for it.
 
-Until a runner has accepted it the create-order saga is cancelled, through the engine's one door. After that the money
-has moved, so an operator's wish starts a saga of its own that gives it back.
+Until a runner accepts the order its create-order saga is cancelled. After that the money has moved: an operator's
+cancellation starts a saga of its own, refund_order, that gives it back.
 """
 
 from __future__ import annotations
@@ -21,21 +21,24 @@ from sagas.errors import CannotCancel as SagaCannotCancel
 
 @transaction.atomic
 def cancel(order: Order, *, reason_code: str, reason: str, actor: str, role: str) -> Started:
-    """Start the cancellation. Raises CannotCancel or the engine's AlreadyCancelling."""
+    """Cancel the create-order saga. `role` is who cancels (see `roles.acting_as`), `actor` the user's name.
+
+    Raises CannotCancel, or the engine's AlreadyCancelling.
+    """
     try:
         with transaction.atomic():
-            words = explanation(reason_code, reason)
-            row = commands.cancel(order.saga_id, reason_code=reason_code, reason=words, actor=actor)
+            sentence = explanation(reason_code, reason)
+            row = commands.cancel(order.saga_id, reason_code=reason_code, reason=sentence, actor=actor)
     except SagaCannotCancel:
         order.refresh_from_db(fields=["status"])
         raise CannotCancel(f"The order is {order.status}.", order_id=str(order.pk), order_status=order.status) from None
-    services.note_cancelled_by(order_id=str(order.pk), actor=role)
+    services.record_cancelled_by(order_id=str(order.pk), role=role)
     return Started(str(row.id), str(row.status.value))
 
 
 @transaction.atomic
 def refund(order: Order, *, reason_code: str, reason: str, actor: str, role: str) -> Started:
-    """Take back an order that was accepted or completed. Raises CannotCancel."""
+    """Start refund_order for an order that was accepted or completed. Raises CannotCancel."""
     request = RefundRequest(
         order_id=str(order.pk),
         payment_id=str(order.payment_id),
@@ -43,5 +46,5 @@ def refund(order: Order, *, reason_code: str, reason: str, actor: str, role: str
         reason_code=reason_code,
     )
     started = start(refund_order, request, order=order, owner=actor)
-    services.note_cancelled_by(order_id=str(order.pk), actor=role)
+    services.record_cancelled_by(order_id=str(order.pk), role=role)
     return started

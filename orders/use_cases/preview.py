@@ -1,7 +1,7 @@
-"""What a cancellation would do, asked of the very code that would do it.
+"""What a cancellation would do, found by the same code that would do it.
 
-The saga's row is read, cancelled in memory and thrown away; what the engine would then have to run is the answer. The
-`tag` names the state that answer holds for: sent back with the cancellation it makes sure that nothing moved meanwhile.
+The saga's row is read and cancelled in memory only; what the engine would have to run then is the answer. The `tag`
+stands for the state the answer was made from: sent with the cancellation, it makes sure that nothing changed meanwhile.
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ _LIVE_AUTHORIZATION = ("PENDING", "AUTHORIZED", "CAPTURING")
 
 @dataclass(frozen=True)
 class Preview:
-    """`way` is `cancel`, or `refund` once a runner has accepted; `runs` names what would run, in order."""
+    """`way` is `cancel`, or `refund` once a runner has accepted. `runs` names the functions that would run, in order.
+
+    A move of `money` is `{kind, from, to, amount, currency}`, with the amount as decimal text.
+    """
 
     order_id: str
     order_status: str
@@ -40,7 +43,7 @@ class Preview:
 
 
 def preview(order: Order, *, may_refund: bool) -> Preview:
-    """Raises CannotCancel if the order can't be cancelled by this user now."""
+    """Raises CannotCancel if this user can't cancel the order now."""
     saga = SagaInstance.objects.get(pk=order.saga_id)
     is_refund = may_refund and order.status in REFUNDABLE
     if not is_refund and order.status not in CANCELLABLE:
@@ -58,7 +61,10 @@ def preview(order: Order, *, may_refund: bool) -> Preview:
 
 
 def explain(order_id: str) -> dict[str, Any]:
-    """What cancelling the order's saga means for the order and its money; part of the engine's own preview."""
+    """What cancelling the order's saga means for the order and its money. The engine adds it to its own preview.
+
+    Returns `{order_id, order_status, money, may_refuse}`.
+    """
     order = Order.objects.get(pk=order_id)
     return {
         "order_id": order_id,
@@ -69,7 +75,7 @@ def explain(order_id: str) -> dict[str, Any]:
 
 
 def tag_of(order: Order) -> str:
-    """Changes whenever what a cancellation would do may change."""
+    """32 hexadecimal digits that change whenever the result of a cancellation may change."""
     rows = SagaInstance.objects.filter(subject=str(order.pk)).order_by("pk")
     sagas = list(rows.values_list("pk", "status", "position", "epoch", "attempt"))
     payment = Payment.objects.filter(order_id=order.pk).values_list("status", "refund_claimed_cents").first()
@@ -82,7 +88,7 @@ def require_unchanged(order: Order, tag: str) -> None:
     """Inside the cancelling transaction: lock the saga, then compare. Raises OrderChanged."""
     store.lock(order.saga_id)
     if tag_of(order) != tag:
-        raise OrderChanged("The order moved on after the preview.", order_id=str(order.pk))
+        raise OrderChanged("The order changed after the preview.", order_id=str(order.pk))
 
 
 def _undos(key: str) -> list[str]:
@@ -121,7 +127,7 @@ def _move(kind: str, source: str, target: str, cents: int, payment: Payment) -> 
 
 
 def _may_refuse(*, is_refund: bool) -> list[str]:
-    """What may still stand in the way between the preview and the cancellation."""
+    """What may still prevent the cancellation after the preview."""
     if is_refund:
         return ["The order's acceptance or payout may still be running."]
     return ["A runner may accept the order first.", "The order may have ended by itself."]

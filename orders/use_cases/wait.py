@@ -1,4 +1,4 @@
-"""Waiting for a saga to end, for clients that would rather wait than poll."""
+"""Waiting for a saga to end, for clients that prefer waiting to polling."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LONGEST_PAUSE_SECONDS = 0.25
 
 
 class OrderNotPlaced(OrderError):
-    """The saga ended without an order; speaks with the code, status and advice of the refusal that stopped it."""
+    """The saga ended without an order. Takes the code, status, title and advice of the refusal that stopped it."""
 
     code = "order.not_placed"
     status = 409
@@ -24,7 +24,7 @@ class OrderNotPlaced(OrderError):
 
 
 def wait_for_end(saga_id: uuid.UUID, *, seconds: float) -> SagaInstance:
-    """The saga once nothing goes on by itself any more, or as it is after `seconds`."""
+    """Return the saga when it has ended or needs attention, or as it is after `seconds`."""
     give_up_at = time.monotonic() + seconds
     pause = FIRST_PAUSE_SECONDS
     while True:
@@ -37,7 +37,7 @@ def wait_for_end(saga_id: uuid.UUID, *, seconds: float) -> SagaInstance:
 
 
 def problem_of(saga: SagaInstance, *, order_id: str) -> Problem | None:
-    """Why the saga brought no order; None if it did, or if it has not ended."""
+    """Why the saga ended without an order. None if there is an order, or if the saga has not ended."""
     if saga.status in OPEN or saga.status in (Status.COMPLETED, Status.NEEDS_ATTENTION):
         return None
     problem = OrderNotPlaced(

@@ -639,7 +639,7 @@ def test_the_command_names_what_it_found_and_what_to_do(campus: Campus) -> None:
     ScheduledEvent.objects.all().delete()
     code, output = verify("--limit", "2", "--only", "i14,I6")
     assert code == 1
-    assert "I14 BROKEN: an order that waits for a runner has its alarm: 3 breaches" in output
+    assert "I14 BROKEN: an order that waits for a runner has its timer: 3 breaches" in output
     assert [str(order.pk) in output for order in orders] == [True, True, False]
     assert "… and 1 more (--limit)" in output
     assert "next: The order sweep will cancel it" in output
@@ -655,7 +655,7 @@ def test_the_command_speaks_json(campus: Campus) -> None:
     assert code == document["breaches"] == 1
     [stock, food] = document["invariants"]
     assert (stock["code"], stock["looked_at"], stock["of"], stock["breaches"]) == ("I6", 1, "items", 1)
-    assert stock["examples"] == [{"subject": "item product-guid", "detail": "2 reserved, 1 promised to orders"}]
+    assert stock["examples"] == [{"subject": "item product-guid", "detail": "2 reserved, 1 in reservations of orders"}]
     assert stock["advice"]
     assert food["breaches"] == 0
     assert order.status == "CREATED"

@@ -63,7 +63,7 @@ def edit(admin: Client, **changes: object) -> int:
 
 def test_editing_an_item_leaves_what_orders_reserved_alone(admin: Client) -> None:
     item = laptop()
-    inventory.reserve(order_id=str(an_order().pk), lines=lines(product_guid=4))
+    inventory.reserve_inventory(order_id=str(an_order().pk), lines=lines(product_guid=4))
     assert edit(admin, stock=12, name="Big laptop") == 302
     item.refresh_from_db()
     assert (item.stock, item.reserved, item.name) == (12, 4, "Big laptop")

@@ -68,7 +68,7 @@ class Case:
         recipients = payout.Recipients(
             restaurant="acct_diner", runner="acct_rosa", platform_fee_basis_points=fee_basis_points
         )
-        return payout.release(self.order_id, recipients)
+        return payout.release_escrow(self.order_id, recipients)
 
     @property
     def provider_refunded_cents(self) -> int:

@@ -148,18 +148,18 @@ def test_a_customer_moves_no_money(action):
     assert client.post(f"/api/{action}", {}, format="json").status_code == 403
 
 
-def test_a_guard_keeps_hands_off_an_order_a_saga_takes_care_of(operator):
+def test_a_locked_orders_money_is_not_moved(operator):
     case = Case()
     case.authorize()
 
-    def guard(order_id: uuid.UUID) -> None:
+    def lock(order_id: uuid.UUID) -> None:
         if str(order_id) == case.order_id:
             raise CannotRelease("Cancel the order instead.")
 
-    order_locks.register(guard)
+    order_locks.register(lock)
     try:
         answer = operator.post("/api/payments/release", {"payment_id": case.payment_id}, format="json")
     finally:
-        order_locks.unregister(guard)
+        order_locks.unregister(lock)
     assert answer.status_code == 409
     assert case.live_authorizations == 1

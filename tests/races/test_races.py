@@ -377,7 +377,7 @@ def test_a_late_authorization_and_its_undo(runner: Runner, is_undo_first: bool) 
     held: dict[str, str] = {}
 
     def void() -> Payment:
-        return authorize.void(held["payment"], held["order"], reason="r", idempotency_key=held["payment"])
+        return authorize.void_authorization(held["payment"], held["order"], reason="r", idempotency_key=held["payment"])
 
     def make() -> tuple[Action, Action]:
         held["payment"], held["order"] = new_id(), new_id()
