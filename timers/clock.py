@@ -1,4 +1,4 @@
-"""The database's clock as an expression for queries, moved along with the engine's when a test moves that."""
+"""The database's clock as an expression for queries. A test that moves the engine's clock moves this one too."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ from sagas.storage import clock
 
 
 def database_now(plus: timedelta = timedelta(0)) -> Expression:
-    """The moment of the statement, `plus` a duration, in UTC."""
+    """The time of the statement, `plus` a duration, in UTC."""
     shift = clock.offset() + plus
     return Now() + shift if shift else Now()

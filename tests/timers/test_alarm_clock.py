@@ -119,7 +119,7 @@ def test_an_alarm_that_always_fails_waits_for_a_person(bell: Bell) -> None:
     event.refresh_from_db()
     assert (event.status, event.attempts, event.due_at) == ("EXPIRED", services.MAX_ATTEMPTS, None)
     bell.broken = False
-    assert services.ring_again(event_ids=[str(event.pk)]) == 1
+    assert services.fire_again(event_ids=[str(event.pk)]) == 1
     assert services.fire_due() == 1
     assert bell.rung == ["e1"]
 
