@@ -101,7 +101,7 @@ class Case:
         return sum(intent.authorizations for intent in self.provider_intents)
 
 
-def order_trouble(kind: str, operation: str = "", *, times: int | None = 1, **more: Any) -> SandboxFault:
+def order_fault(kind: str, operation: str = "", *, times: int | None = 1, **more: Any) -> SandboxFault:
     return SandboxFault.objects.create(kind=kind, operation=operation, times_left=times, **more)
 
 
