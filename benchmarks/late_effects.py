@@ -47,7 +47,7 @@ from payments.gateways import SANDBOX_API_KEY, open_client, use_gateway
 from payments.gateways.stripe_gateway import StripeGateway
 from payments.models import Payment, PaymentStatus
 from payments.sandbox.client import FakeStripe
-from payments.sandbox.tables import FaultKind, SandboxIntent, SandboxTransfer
+from payments.sandbox.models import FaultKind, SandboxIntent, SandboxTransfer
 from payments.sandbox.wire import Request
 from sagas.errors import Refusal
 
@@ -156,7 +156,7 @@ class Order:
     def _after_capture(self) -> None:
         if self.wants in ("payout", "refund"):
             recipients = payout.Recipients(restaurant="acct_diner", runner="acct_rosa", platform_fee_basis_points=700)
-            self._insist(lambda: payout.release(self.order_id, recipients))
+            self._insist(lambda: payout.release_escrow(self.order_id, recipients))
         if self.wants == "refund":
             part = self.source.randrange(1, self.total)
             self._insist(lambda: refund.refund(self.payment, amount_cents=part, key="part", reason="cold"))

@@ -81,7 +81,7 @@ def copy(original: Any, count: int) -> None:
     """Twins of the order and of everything that belongs to it, at the payment provider too."""
     from orders.models import Order
     from payments.models import EscrowTransaction, Payment
-    from payments.sandbox.tables import SandboxIntent
+    from payments.sandbox.models import SandboxIntent
     from sagas.ids import uuid7
     from sagas.models import SagaInstance
 
@@ -166,7 +166,7 @@ def tell(options: argparse.Namespace, took: tuple[float, float], plan: str) -> i
     from django.db.models import Count
 
     from orders.models import Order
-    from payments.sandbox.tables import LIVE_STATUSES, SandboxIntent
+    from payments.sandbox.models import LIVE_STATUSES, SandboxIntent
     from sagas.models import SagaEvent
     from timers.models import ScheduledEvent
 

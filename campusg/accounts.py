@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import secrets
 
-from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import transaction
 from knox.models import AuthToken
 
 from campusg import roles
 from campusg.roles import Role
+from payments import seed
+from payments.gateways import is_sandbox
 
 
 @transaction.atomic
 def ensure_user(username: str, role: Role | None = None) -> User:
-    """The user, made as a customer (or in `role`) when there is none. A given role is added to an existing one."""
+    """Return the user. A missing one is created as a customer, or in `role`; an existing one gets `role` added."""
     user, is_new = User.objects.get_or_create(username=username)
     if is_new:
         user.set_unusable_password()
@@ -28,11 +29,9 @@ def ensure_user(username: str, role: Role | None = None) -> User:
 
 
 def _give_test_card(user: User) -> None:
-    """In the sandbox every customer can pay; with a real provider they must bring a card."""
-    if not settings.STRIPE_API_KEY:
-        from payments.seed import seed_demo
-
-        seed_demo(owner=user.username)
+    """In the sandbox every customer can pay; a real provider needs a real card."""
+    if is_sandbox():
+        seed.seed_demo(owner=user.username)
 
 
 def fresh_token(user: User) -> str:
@@ -42,7 +41,7 @@ def fresh_token(user: User) -> str:
 
 
 def ensure_admin(username: str = "admin") -> str | None:
-    """Make the admin user; answers its password, once, or None if it was there already."""
+    """Make the admin user. Returns its new password, or None if the user exists already."""
     user, is_new = User.objects.get_or_create(username=username, defaults={"is_staff": True, "is_superuser": True})
     if not is_new:
         return None

@@ -87,7 +87,7 @@ def check_broker() -> None:
 def check_events() -> None:
     """Whether what is committed is also published, and soon."""
     try:
-        age = relay.oldest_age()
+        age = relay.oldest_unpublished_age()
     except DatabaseError as error:
         raise NotReady("the database does not answer") from error
     if age > options().backlog_patience:

@@ -32,6 +32,8 @@ REDIS_URL = env.str("REDIS_URL", default="")
 EMBEDDED = not BROKER_URL
 #: All processes are on this host and may share files in VAR_DIR; `manage.py up` says so.
 IS_SINGLE_HOST = EMBEDDED or env.bool("CAMPUSG_SINGLE_HOST", default=False)
+#: With a key Stripe takes the payments; without one the sandbox does, and only then is it installed.
+STRIPE_API_KEY = env.str("STRIPE_API_KEY", default="")
 
 # -- Django ---------------------------------------------------------------------------------------------------------
 DEBUG = env.bool("CAMPUSG_DEBUG", default=False)
@@ -62,6 +64,7 @@ INSTALLED_APPS = [
     "django_celery_beat",
     "sagas",
     "payments",
+    *([] if STRIPE_API_KEY else ["payments.sandbox"]),
     "timers",
     "orders",
     "campusg",
@@ -135,7 +138,7 @@ WHITENOISE_AUTOREFRESH = False
 
 # -- Databases ------------------------------------------------------------------------------------------------------
 SQLITE_OPTIONS = {
-    # IMMEDIATE takes the write lock at BEGIN, so a transaction never fails half way with "database is locked".
+    # IMMEDIATE takes the write lock at BEGIN, so a transaction never fails later with "database is locked".
     "transaction_mode": "IMMEDIATE",
     "timeout": 20,
     "init_command": "PRAGMA journal_mode=WAL;PRAGMA synchronous=NORMAL;",
@@ -149,7 +152,7 @@ def _database() -> dict[str, Any]:
     config.update(CONN_MAX_AGE=None, CONN_HEALTH_CHECKS=True, ATOMIC_REQUESTS=False)
     if config["ENGINE"].endswith("sqlite3"):
         config["OPTIONS"] = SQLITE_OPTIONS
-        # A name of its own for each test run, so that two at a time do not meet.
+        # Each test run has its own name, so that two can run at the same time.
         config["TEST"] = {"NAME": str(VAR_DIR / f"test-{os.getpid()}.sqlite3")}
         return config
     limits = {
@@ -218,7 +221,7 @@ SPECTACULAR_SETTINGS = {
     "ENFORCE_NON_BLANK_FIELDS": True,
     "COMPONENT_SPLIT_REQUEST": True,
     "SCHEMA_PATH_PREFIX": r"/api/",
-    # Several things have a field called `status`; each gets a name of its own.
+    # Several models have a field called `status`; each gets its own name in the schema.
     "ENUM_NAME_OVERRIDES": {
         "SagaStatus": Status.choices,
         "OrderStatus": "orders.models.OrderStatus",
@@ -259,11 +262,11 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 CELERY_BROKER_CHANNEL_ERROR_RETRY = True
 CELERY_BROKER_HEARTBEAT = 30
-# A publish is a hint that the sweep repeats: a web request must not wait long for a broker that is down.
+# The sweep sends a lost message again, so a web request must not wait long for a broker that is down.
 CELERY_BROKER_CONNECTION_TIMEOUT = 2
 CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 1, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.2}
 CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = (
-    # Confirms would wait for ever on a broker that blocks publishers; only socket timeouts end that.
+    # A broker that blocks publishers would let a confirm wait forever; only socket timeouts end that.
     {"confirm_publish": True, "read_timeout": 5, "write_timeout": 5, "max_retries": 1, "interval_start": 0}
     if topology.is_rabbitmq(CELERY_BROKER_URL)
     else {"polling_interval": 0.01}
@@ -317,14 +320,13 @@ ORDER_ACCEPTANCE_WINDOW = timedelta(seconds=env.int("CAMPUSG_ACCEPTANCE_WINDOW_S
 ORDER_ACCEPTANCE_EVENT = "order.acceptance_timeout"
 DELIVERY_FEE = env.str("CAMPUSG_DELIVERY_FEE", default="0.00")
 CURRENCY = env.str("CAMPUSG_CURRENCY", default="USD")
-STRIPE_API_KEY = env.str("STRIPE_API_KEY", default="")
 #: Another address of the provider's API, such as that of `manage.py sandbox_provider`.
 STRIPE_API_BASE = env.str("STRIPE_API_BASE", default="")
 STRIPE_WEBHOOK_SECRETS = env.list("STRIPE_WEBHOOK_SECRETS", default=[])
 #: The platform's share of the food's price, in hundredths of a percent.
 PLATFORM_FEE_BASIS_POINTS = env.int("PLATFORM_FEE_BASIS_POINTS", default=0)
 SANDBOX_SLOW_SECONDS = env.float("CAMPUSG_SANDBOX_SLOW_SECONDS", default=2.0)
-#: Without a Stripe key and off a single host the sandbox must be asked for, so that it never answers by accident.
+#: On several hosts and without a Stripe key the sandbox must be allowed explicitly: it is never used by accident.
 IS_SANDBOX_ALLOWED = env.bool("CAMPUSG_ALLOW_SANDBOX_PAYMENTS", default=IS_SINGLE_HOST)
 
 # -- Admin and logs -------------------------------------------------------------------------------------------------

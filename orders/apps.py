@@ -1,4 +1,4 @@
-"""The product as a Django app: orders, the menu and its stock, and the sagas that tie them to money and time."""
+"""The product as a Django app: orders, the menu and its stock, and the sagas that connect them to money and time."""
 
 from django.apps import AppConfig
 
@@ -9,10 +9,6 @@ class OrdersConfig(AppConfig):
     verbose_name = "Orders"
 
     def ready(self) -> None:
-        from orders import payment_guards
-        from orders.use_cases import expire, preview
-        from sagas.engine import preview as saga_preview
+        from orders import integration
 
-        expire.register_timer_handler()
-        payment_guards.register()
-        saga_preview.explain_cancellation("create_order", preview.explain)
+        integration.register()

@@ -1,30 +1,31 @@
-"""What an order can be refused for.
+"""The errors of the orders app. All are refusals: the answer stays the same until something changes.
 
 OrderError
-├── UnknownOrder           there is no such order, or it is somebody else's
+├── UnknownOrder           there is no such order, or it belongs to somebody else
 ├── UnknownProduct         the menu has no such product
 ├── PriceChanged           the menu's price differs from the one sent
 ├── CurrencyMismatch       the product is sold in another currency
-├── OutOfStock             not enough left
-├── ReservationExpired     the food went back on the shelf before the order was confirmed
-├── TotalTooLarge          more than one order may cost
-├── NothingToPay           a total of zero
-├── CannotCancel           the order has gone too far, or ended
-├── OrderChanged           the order moved on after the preview
-├── CannotAccept           somebody else was faster, or the time is up
-├── CannotComplete         the order is not on its way
-├── WrongStatus            a step found the order in a status it cannot work from
-├── SeveralRestaurants     one order, one restaurant
-├── UnknownMenuItem        the menu has no item of that sku
+├── OutOfStock             less is available than was ordered
+├── ReservationExpired     the food was released before the order was confirmed
+├── TotalTooLarge          more than one payment can be
+├── NothingToPay           the total is zero
+├── CannotCancel           a runner has accepted the order, or it has ended
+├── OrderChanged           the order changed after the preview
+├── CannotAccept           another runner has the order, or its acceptance window is over
+├── CannotComplete         the order is not accepted, or not by this runner
+├── WrongStatus            a step found the order in a status that it does not expect
+├── SeveralRestaurants     the products are of more than one restaurant
+├── OrderKeepsItsMoney     a saga moves the order's money, so nobody else may
+├── UnknownMenuItem        the menu has no item with that sku
 ├── SkuTaken               another item has that sku
-├── StockPromised          less than is promised to orders
+├── StockPromised          the new stock is less than what orders have reserved
 ├── IdempotencyKeyReused   the key was used for a different request
 └── IdempotencyInProgress  the first request with this key still runs
 """
 
 from __future__ import annotations
 
-from sagas.errors import Problem, Refusal
+from sagas import Problem, Refusal
 
 
 class OrderError(Problem):
@@ -69,14 +70,14 @@ class OutOfStock(OrderError, Refusal):
 class ReservationExpired(OrderError, Refusal):
     code = "order.reservation_expired"
     status = 409
-    title = "The reserved food went back on the shelf"
+    title = "The food is no longer reserved"
     advice = "Order again."
 
 
 class TotalTooLarge(OrderError, Refusal):
     code = "order.total_too_large"
     status = 422
-    title = "The order costs more than one payment can carry"
+    title = "The order costs more than one payment can be"
     advice = "Split it into several orders."
 
 
@@ -98,7 +99,7 @@ class OrderChanged(OrderError, Refusal):
     code = "order.changed"
     status = 412
     title = "The order has changed since the preview"
-    advice = "Look at the preview again and send its new ETag."
+    advice = "Read the preview again and send its new ETag."
 
 
 class CannotAccept(OrderError, Refusal):
@@ -119,21 +120,21 @@ class WrongStatus(OrderError, Refusal):
     code = "order.wrong_status"
     status = 409
     title = "The order is in another status"
-    advice = "Look at the order's current status."
+    advice = "Read the order to see its current status."
 
 
 class SeveralRestaurants(OrderError, Refusal):
     code = "order.several_restaurants"
     status = 422
     title = "The order names products of several restaurants"
-    advice = "Place one order a restaurant."
+    advice = "Place one order for each restaurant."
 
 
 class OrderKeepsItsMoney(OrderError, Refusal):
     code = "order.keeps_its_money"
     status = 409
-    title = "The order looks after its own money"
-    advice = "Cancel, complete or refund the order; its money moves with it."
+    title = "The order's saga moves its money"
+    advice = "Cancel, complete or refund the order; its saga then moves the money."
 
 
 class UnknownMenuItem(OrderError, Refusal):
@@ -153,8 +154,8 @@ class SkuTaken(OrderError, Refusal):
 class StockPromised(OrderError, Refusal):
     code = "menu.stock_promised"
     status = 409
-    title = "More than that is promised to orders"
-    advice = "Keep at least what is reserved, or wait until those orders are done."
+    title = "Orders have reserved more than that"
+    advice = "Set at least what is reserved, or wait until those orders have ended."
 
 
 class IdempotencyKeyReused(OrderError, Refusal):
@@ -168,4 +169,4 @@ class IdempotencyInProgress(OrderError, Refusal):
     code = "idempotency.in_progress"
     status = 409
     title = "The first request with this Idempotency-Key is still running"
-    advice = "Send the same request again in a second; it will get the first one's answer."
+    advice = "Send the same request again in a second; it gets the answer of the first one."

@@ -1,4 +1,4 @@
-"""Keeping a menu: every change is one UPDATE that leaves what orders have reserved alone."""
+"""Editing a menu. Every change is one UPDATE that does not touch what orders have reserved."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from timers.clock import database_now
 
 
 def find(sku: str) -> MenuItem:
+    """Raises UnknownMenuItem."""
     item: MenuItem | None = MenuItem.objects.filter(pk=sku).first()
     if item is None:
         raise UnknownMenuItem(f"There is no menu item {sku[:64]!r}.")
@@ -21,33 +22,36 @@ def find(sku: str) -> MenuItem:
 
 
 def add(*, sku: str, restaurant: str, name: str, price: Decimal, **more: Any) -> MenuItem:
-    """Put a new item on the menu. Raises SkuTaken."""
+    """Put a new item on the menu; `more` are further columns. Raises SkuTaken."""
     try:
         with transaction.atomic():
             item: MenuItem = MenuItem.objects.create(sku=sku, restaurant=restaurant, name=name, price=price, **more)
     except IntegrityError:
-        raise SkuTaken(f"{sku} is on a menu already.") from None
+        raise SkuTaken(f"{sku} is already on a menu.") from None
     return item
 
 
 def change(*, sku: str, **changes: Any) -> MenuItem:
-    """Change an item; running orders keep the price they were placed at. Raises StockPromised or UnknownMenuItem."""
+    """Set columns of an item. Orders keep the price they were placed at. Raises StockPromised, UnknownMenuItem."""
     items = MenuItem.objects.filter(pk=sku)
     if "stock" in changes:
         items = items.filter(reserved__lte=changes["stock"])
     if not items.update(**changes, updated_at=database_now()):
         item = find(sku)
-        raise StockPromised(f"{item.reserved} are promised to orders.", reserved=item.reserved)
+        raise StockPromised(f"{item.reserved} are reserved for orders.", reserved=item.reserved)
     return find(sku)
 
 
 def restock(*, sku: str, quantity: int) -> MenuItem:
-    """More has arrived. Unlike setting the stock this never undoes what an order takes meanwhile."""
+    """Add to the stock. Unlike setting it, this never overwrites what an order takes at the same time.
+
+    Raises UnknownMenuItem.
+    """
     MenuItem.objects.filter(pk=sku).update(stock=F("stock") + quantity, updated_at=database_now())
     return find(sku)
 
 
 def take_off(*, sku: str) -> None:
-    """Sell no more of it; orders that have it keep it."""
+    """Sell no more of it. Orders that have it keep it. Raises UnknownMenuItem."""
     find(sku)
     change(sku=sku, is_active=False)

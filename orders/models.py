@@ -1,12 +1,12 @@
-"""Orders, the menu with its stock, and the answers that repeated requests get again.
+"""Orders, the menu with its stock, and the stored answers to requests that are sent again.
 
     pendingPayment ──▶ CREATED ──▶ ACCEPTED ──▶ COMPLETED
           │   └───┬───────┘
           ▼       ▼
        FAILED   CANCELLING ──▶ CANCELLED
 
-Nothing here decides by reading first: every change of status or stock is one UPDATE whose WHERE names what must
-hold, and the number of rows it touched is the answer.
+Every change of status or stock is a compare-and-set: one UPDATE whose WHERE names what must hold. The number of rows
+it changed says whether it happened.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from django.db import models
 from django.db.models import F, Q
 from django.utils import timezone
 
-from sagas.ids import uuid7
+from sagas import uuid7
 from timers.clock import database_now
 
 CURRENCY_LENGTH = 3
@@ -56,12 +56,12 @@ class OrderQuerySet(models.QuerySet["Order"]):
         return self.filter(status=OrderStatus.CREATED, accept_by__lte=database_now(-grace))
 
     def transition(self, *, to: str, allowed_from: Iterable[str], **changes: Any) -> int:
-        """Compare-and-set of the status; answers how many rows were in one of the statuses it may come from."""
+        """Set the status of the rows that have one of the statuses it may follow. Returns how many rows changed."""
         return self.filter(status__in=list(allowed_from)).update(status=to, updated_at=database_now(), **changes)
 
 
 class Order(models.Model):
-    """One order. Its id is minted by the caller, so that an undo can name it before it exists."""
+    """One order. Its id is generated before its saga starts, so that a compensation can use it in any case."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     owner = models.CharField(max_length=USERNAME_LENGTH)
@@ -120,7 +120,7 @@ class Order(models.Model):
 
 
 class OrderLine(models.Model):
-    """What was ordered at the price of that moment. A free line names nothing on the menu and has no stock."""
+    """One item of an order, at the price of that moment. A free line is not on the menu: it has no sku and no stock."""
 
     order = models.ForeignKey(Order, on_delete=models.CASCADE, related_name="lines")
     sku = models.CharField(max_length=64, null=True, blank=True)  # noqa: DJ001 - "" would be a sku
@@ -155,23 +155,24 @@ class MenuItemQuerySet(models.QuerySet["MenuItem"]):
     def low_in_stock(self) -> MenuItemQuerySet:
         return self.filter(is_active=True, stock__lte=F("reserved") + F("low_stock_at"))
 
-    def reserve(self, sku: str, quantity: int) -> int:
-        """Take `quantity` off what is available, if that much is; 1 when it worked, else 0."""
+    def reserve_stock(self, sku: str, quantity: int) -> int:
+        """Reserve `quantity` if that much is available. Returns 1 if it was reserved, else 0."""
         enough = self.on_sale().filter(sku=sku, stock__gte=F("reserved") + quantity)
         return enough.update(reserved=F("reserved") + quantity, updated_at=database_now())
 
-    def release(self, sku: str, quantity: int) -> int:
+    def release_stock(self, sku: str, quantity: int) -> int:
+        """Take a reservation back. Returns 1, or 0 if there is no such item."""
         return self.filter(sku=sku).update(reserved=F("reserved") - quantity, updated_at=database_now())
 
-    def consume(self, sku: str, quantity: int) -> int:
-        """The reserved food has left the house."""
+    def consume_stock(self, sku: str, quantity: int) -> int:
+        """Subtract what was reserved from the stock. Returns 1, or 0 if there is no such item."""
         return self.filter(sku=sku).update(
             stock=F("stock") - quantity, reserved=F("reserved") - quantity, updated_at=database_now()
         )
 
 
 class MenuItem(models.Model):
-    """Something a restaurant sells: `stock` is on hand, `reserved` of it is promised to orders."""
+    """Something a restaurant sells. `stock` is on hand; `reserved` of it is reserved for orders."""
 
     sku = models.CharField(max_length=64, primary_key=True)
     restaurant = models.CharField(max_length=RESTAURANT_LENGTH)
@@ -202,7 +203,7 @@ class MenuItem(models.Model):
 
     def clean(self) -> None:
         if self.stock < self.reserved:
-            raise ValidationError({"stock": f"{self.reserved} are promised to orders."})
+            raise ValidationError({"stock": f"{self.reserved} are reserved for orders."})
 
     @property
     def available(self) -> int:
@@ -210,7 +211,7 @@ class MenuItem(models.Model):
 
 
 class RestaurantStaff(models.Model):
-    """Who keeps the menu of which restaurant."""
+    """A user who edits the menu of a restaurant."""
 
     username = models.CharField(max_length=USERNAME_LENGTH)
     restaurant = models.CharField(max_length=RESTAURANT_LENGTH)
@@ -236,12 +237,13 @@ class StockReservationQuerySet(models.QuerySet["StockReservation"]):
     def held(self) -> StockReservationQuerySet:
         return self.filter(status=ReservationStatus.HELD)
 
-    def settle(self, *, as_status: str) -> int:
+    def end(self, *, as_status: str) -> int:
+        """End the held ones among these rows. Returns how many."""
         return self.held().update(status=as_status, expires_at=None)
 
 
 class StockReservation(models.Model):
-    """Part of an item's `reserved`, promised to one order. `expires_at` is NULL once nothing but the order ends it."""
+    """Part of an item's `reserved`, for one order. `expires_at` is NULL once only the order's own end can end it."""
 
     order = models.ForeignKey(Order, on_delete=models.CASCADE, related_name="reservations")
     item = models.ForeignKey(MenuItem, on_delete=models.PROTECT, related_name="reservations")
@@ -273,7 +275,7 @@ class StockReservation(models.Model):
 
 
 class IdempotencyKey(models.Model):
-    """The answer a request got, kept under its key; written in the transaction that did the request's work."""
+    """The stored answer to a request with an `Idempotency-Key`, written in the transaction that did its work."""
 
     user = models.CharField(max_length=USERNAME_LENGTH)
     method = models.CharField(max_length=8)

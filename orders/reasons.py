@@ -1,4 +1,4 @@
-"""Why an order is cancelled: a code for programs, an explanation for the customer."""
+"""Why an order is cancelled: a code for programs and a sentence for the customer."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from django.db import models
 
 
 class CancelReason(models.TextChoices):
-    """The codes a caller may give; each one's label is what the customer is told."""
+    """The codes a caller may give. The label of each is the sentence for the customer."""
 
     CUSTOMER_REQUEST = "customer_request", "Manual cancellation requested by user"
     RESTAURANT_CLOSED = "restaurant_closed", "The restaurant has closed"
@@ -18,5 +18,5 @@ class CancelReason(models.TextChoices):
 
 
 def explanation(reason_code: str, reason: str = "") -> str:
-    """What the customer is told: the words given with the code, else the code's own words."""
+    """The sentence for the customer: `reason` if there is one, else the code's own."""
     return reason or str(CancelReason(reason_code).label)

@@ -1,8 +1,10 @@
-"""Who a user is to an order: the roles are groups, as `campusg.roles` creates them."""
+"""What a user may do with an order. A role is a group that `campusg.roles` creates."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+from django.contrib.auth import get_user_model
 
 from orders.models import Order, OrderQuerySet, OrderStatus, RestaurantStaff
 
@@ -13,10 +15,13 @@ RUNNER = "runner"
 RESTAURANT = "restaurant"
 OPERATOR = "operator"
 SERVICE = "service"
+CUSTOMER = "customer"
+#: The actor of what the clock does, and the role it does it in.
+SYSTEM = "system"
 
 
 def roles_of(user: User) -> frozenset[str]:
-    """The user's groups, read once a request."""
+    """The names of the user's groups, read once for each request."""
     known: dict[str, frozenset[str]] = user.__dict__
     if "order_roles" not in known:
         known["order_roles"] = frozenset(user.groups.values_list("name", flat=True))
@@ -24,7 +29,7 @@ def roles_of(user: User) -> frozenset[str]:
 
 
 def may_act_for_customers(user: User) -> bool:
-    """Staff, and other programs we trust, place and cancel orders in a customer's name."""
+    """Staff and trusted services place and cancel orders for customers."""
     return user.is_staff or SERVICE in roles_of(user)
 
 
@@ -33,7 +38,8 @@ def sees_all_orders(user: User) -> bool:
 
 
 def visible_orders(user: User) -> OrderQuerySet:
-    """The orders a user may know of: all, or their own, and to a runner also those waiting and those they carry."""
+    """The orders a user may see: all, or their own. Runners also see those that wait and those they have accepted;
+    the staff of a restaurant sees its orders."""
     orders: OrderQuerySet = Order.objects.all()
     if sees_all_orders(user):
         return orders
@@ -46,8 +52,8 @@ def visible_orders(user: User) -> OrderQuerySet:
 
 
 def offered_orders(user: User) -> OrderQuerySet:
-    """What a user may try to accept: to a runner every order that waits or once waited, so that who was too slow for
-    one learns where it is now."""
+    """The orders a user may try to accept. A runner's include those that no longer wait, so that a runner who was too
+    slow gets the current status and not "no such order"."""
     orders = visible_orders(user)
     if RUNNER in roles_of(user):
         orders |= Order.objects.filter(accept_by__isnull=False)
@@ -55,19 +61,19 @@ def offered_orders(user: User) -> OrderQuerySet:
 
 
 def may_cancel(user: User, order: Order) -> bool:
-    """Whose wish to cancel counts: the customer's, the restaurant's, and theirs who look after all orders."""
+    """The customer, the staff of its restaurant, and those who see all orders may cancel it."""
     if sees_all_orders(user) or order.owner == user.get_username():
         return True
     return RESTAURANT in roles_of(user) and order.restaurant in restaurants_of(user)
 
 
 def decides_for_all(user: User) -> bool:
-    """Operators take back orders a runner has accepted, and complete those whose runner cannot."""
+    """Staff and operators cancel orders that a runner has accepted, and complete those whose runner cannot."""
     return user.is_staff or OPERATOR in roles_of(user)
 
 
 def restaurants_of(user: User) -> frozenset[str]:
-    """The restaurants whose menu the user keeps, beside what `keeps_all_menus` says."""
+    """The restaurants whose menu the user edits. `keeps_all_menus` is not considered."""
     mine = RestaurantStaff.objects.filter(username=user.get_username())
     return frozenset(mine.values_list("restaurant", flat=True))
 
@@ -80,8 +86,13 @@ def may_keep_menu_of(user: User, restaurant: str) -> bool:
     return keeps_all_menus(user) or (RESTAURANT in roles_of(user) and restaurant in restaurants_of(user))
 
 
-def acting_as(user: User) -> str:
-    """In which capacity a user cancels: noted with the order as who cancelled it."""
-    if user.is_staff or OPERATOR in roles_of(user):
+def role_of(actor: str, order: Order) -> str:
+    """The role in which somebody cancels this order, by user name. The order stores it as `cancelled_by`."""
+    if actor == SYSTEM:
+        return SYSTEM
+    user = get_user_model().objects.filter(username=actor).first()
+    if user is None:
+        return CUSTOMER if actor == order.owner else OPERATOR
+    if decides_for_all(user):
         return OPERATOR
-    return next((role for role in (SERVICE, RESTAURANT, RUNNER) if role in roles_of(user)), "customer")
+    return next((role for role in (SERVICE, RESTAURANT, RUNNER) if role in roles_of(user)), CUSTOMER)

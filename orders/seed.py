@@ -1,4 +1,4 @@
-"""A small menu to try the product with; it holds the products of the documentation's examples."""
+"""A small menu to try the product with. It has the products of the examples in the documentation."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ DEMO_MENU = (
 
 
 def seed_demo() -> int:
-    """Put the demo menu on sale; answers how many dishes were new. What is there already is left as it is."""
+    """Put the demo menu on sale. Items that exist are not changed. Returns how many were new."""
     before = MenuItem.objects.count()
     MenuItem.objects.bulk_create((_item(dish) for dish in DEMO_MENU), ignore_conflicts=True)
     return int(MenuItem.objects.count() - before)

@@ -1,7 +1,8 @@
-"""What can happen to an order. Every change is a compare-and-set; the loser learns the order's current status.
+"""What changes an order: its saga steps, and how a cancellation claims it. The stock's steps are in `orders.inventory`.
 
-These functions are called inside a transaction of the engine, which holds the saga's row: saga, order, payment,
-stock is the order in which rows are locked everywhere.
+Every change is a compare-and-set on the status. The caller that comes too late gets an error with the current status.
+All functions run inside a transaction of the engine, which has locked the saga's row. Rows are locked in the same order
+everywhere: saga, order, payment, stock.
 """
 
 from __future__ import annotations
@@ -12,22 +13,18 @@ from typing import Any
 
 from django.conf import settings
 
-from orders import inventory
+import sagas
+from orders import inventory, roles
 from orders.errors import CannotAccept, CannotCancel, CannotComplete, OrderError, UnknownOrder, WrongStatus
 from orders.models import Order, OrderLine, OrderStatus
-from orders.money import from_cents
-from sagas.models import SagaEvent, SagaInstance
-from sagas.statuses import OPEN, Action, Status
+from payments.money import from_cents
 from timers.clock import database_now
 
 CANCELLABLE = (OrderStatus.PENDING_PAYMENT, OrderStatus.CREATED)
 FAILABLE = (OrderStatus.PENDING_PAYMENT, OrderStatus.CREATED)
-#: The actor of what nobody asked for: the clock.
-SYSTEM = "system"
 REFUNDABLE = (OrderStatus.ACCEPTED, OrderStatus.COMPLETED)
-#: Sagas that move an order's money, and the statuses in which they still may.
+#: Sagas that move an order's money before a refund.
 BEFORE_A_REFUND = ("accept_order", "complete_order")
-UNSETTLED = (*OPEN, Status.NEEDS_ATTENTION)
 
 
 def create_order(
@@ -46,7 +43,7 @@ def create_order(
     payment_id: str,
     restaurant: str,
 ) -> None:
-    """Write the order down as `pendingPayment`, with its lines at the prices of this moment."""
+    """Insert the order as `pendingPayment`, with its lines (see `OrderRequest`) at the prices of this moment."""
     order = Order(
         id=uuid.UUID(order_id),
         saga_id=uuid.UUID(saga_id),
@@ -77,94 +74,94 @@ def _line(order: Order, line: Mapping[str, Any]) -> OrderLine:
 
 
 def confirm_order(*, order_id: str) -> None:
-    """The money is held and the food is kept: from now on runners have the acceptance window to take the order."""
+    """Money and food are secured: the order becomes CREATED and waits for a runner until its acceptance window closes.
+
+    Raises WrongStatus, UnknownOrder, or ReservationExpired if the food is no longer reserved.
+    """
     won = Order.objects.filter(pk=order_id).transition(
         to=OrderStatus.CREATED,
         allowed_from=[OrderStatus.PENDING_PAYMENT],
         accept_by=database_now(settings.ORDER_ACCEPTANCE_WINDOW),
     )
     if not won:
-        raise _lost(WrongStatus, order_id, "confirmed")
-    inventory.confirm(order_id=order_id)
+        raise _too_late(WrongStatus, order_id, "confirmed")
+    inventory.confirm_reservations(order_id=order_id)
 
 
-def cancel_order(*, order_id: str, saga_id: str, reason: str, reason_code: str) -> None:
-    """End the order: CANCELLED if somebody asked for that, FAILED if a step failed. Right also when there is none."""
+def cancel_order(*, order_id: str, reason: str, reason_code: str, actor: str = "") -> None:
+    """End the order, if it exists: CANCELLED if somebody asked for that, FAILED if a step failed.
+
+    `actor` is the user who cancelled its saga, by whatever way.
+    """
     order = Order.objects.filter(pk=order_id)
     cancelled = order.transition(
         to=OrderStatus.CANCELLED, allowed_from=[OrderStatus.CANCELLING], reason=reason, reason_code=reason_code
     )
-    if cancelled:
-        _name_who_cancelled(order_id, saga_id)
-    else:
+    if cancelled and actor:
+        record_cancelled_by(order_id=order_id, actor=actor)
+    elif not cancelled:
         order.transition(to=OrderStatus.FAILED, allowed_from=FAILABLE, reason=reason, reason_code=reason_code)
 
 
 def claim_for_cancellation(subject: str) -> None:
-    """Close the door to runners before anything is undone; `subject` is the order's id. Raises CannotCancel."""
+    """Make the order CANCELLING, so that no runner can accept it, before anything is undone.
+
+    `subject` is the order's id. Raises CannotCancel, UnknownOrder.
+    """
     won = Order.objects.filter(pk=subject).transition(to=OrderStatus.CANCELLING, allowed_from=CANCELLABLE)
     if not won:
-        raise _lost(CannotCancel, subject, "cancelled")
+        raise _too_late(CannotCancel, subject, "cancelled")
 
 
-def _name_who_cancelled(order_id: str, saga_id: str) -> None:
-    """Whoever cancelled the saga itself (by its own address, in the admin, or the clock) cancelled the order."""
+def refuse_cancellation(subject: str) -> None:
+    """The sagas after CREATED are not cancelled themselves; their order is. Always raises CannotCancel."""
+    raise CannotCancel(f"Cancel order {subject} instead.", order_id=subject)
+
+
+def record_cancelled_by(*, order_id: str, actor: str) -> None:
+    """Store in which role this user cancelled, unless that is known."""
     order = Order.objects.filter(pk=order_id, cancelled_by="").first()
-    if order is None:
-        return
-    asked = SagaEvent.objects.filter(saga_id=saga_id, action=Action.CANCELLATION_STARTED).order_by("seq").first()
-    if asked is not None and asked.actor:
-        known = {order.owner: "customer", SYSTEM: SYSTEM}
-        note_cancelled_by(order_id=order_id, actor=known.get(asked.actor, "operator"))
-
-
-def note_cancelled_by(*, order_id: str, actor: str) -> None:
-    Order.objects.filter(pk=order_id, cancelled_by="").update(cancelled_by=actor)
+    if order is not None:
+        Order.objects.filter(pk=order_id, cancelled_by="").update(cancelled_by=roles.role_of(actor, order))
 
 
 def claim_for_acceptance(*, order_id: str, runner: str) -> None:
-    """The first runner gets the order, as long as its time is not up. Raises CannotAccept."""
+    """Give the order to the first runner who asks within its acceptance window. Raises CannotAccept, UnknownOrder."""
     open_orders = Order.objects.filter(pk=order_id, accept_by__gt=database_now())
     if not open_orders.transition(to=OrderStatus.ACCEPTED, allowed_from=[OrderStatus.CREATED], runner=runner):
-        raise _lost(CannotAccept, order_id, "accepted")
+        raise _too_late(CannotAccept, order_id, "accepted")
 
 
 def return_to_created(*, order_id: str, runner: str) -> None:
-    """The acceptance could not go through: the order waits for a runner again, its window as it was."""
+    """Undo the acceptance: the order waits for a runner again. Its acceptance window does not change."""
     accepted = Order.objects.filter(pk=order_id, runner=runner)
     accepted.transition(to=OrderStatus.CREATED, allowed_from=[OrderStatus.ACCEPTED], runner="")
 
 
 def confirm_acceptance(*, order_id: str) -> None:
-    """The money is captured: the runner may set off."""
+    """The money is captured: the runner may start."""
     Order.objects.filter(pk=order_id, accepted_at=None).update(accepted_at=database_now())
 
 
 def complete_order(*, order_id: str, runner: str) -> None:
-    """Delivered by the runner who carries it, after its money was captured. Raises CannotComplete."""
+    """The runner has delivered the order, after its money was captured. Raises CannotComplete, UnknownOrder."""
     carried = Order.objects.filter(pk=order_id, runner=runner, accepted_at__isnull=False)
     won = carried.transition(to=OrderStatus.COMPLETED, allowed_from=[OrderStatus.ACCEPTED], completed_at=database_now())
     if not won:
-        raise _lost(CannotComplete, order_id, "completed")
+        raise _too_late(CannotComplete, order_id, "completed")
 
 
 def claim_for_refund(*, order_id: str) -> None:
-    """Take an accepted or completed order back, once nothing else works on it any more. Raises CannotCancel."""
+    """Make an accepted or completed order CANCELLING. Raises CannotCancel, also while another saga works on it."""
     if not Order.objects.filter(pk=order_id).transition(to=OrderStatus.CANCELLING, allowed_from=REFUNDABLE):
-        raise _lost(CannotCancel, order_id, "cancelled")
-    busy = SagaInstance.objects.filter(subject=order_id, name__in=BEFORE_A_REFUND, status__in=UNSETTLED)
-    if busy.exists():
-        raise CannotCancel("The order is still being worked on.", order_id=order_id)
+        raise _too_late(CannotCancel, order_id, "cancelled")
+    if sagas.unsettled(order_id, names=BEFORE_A_REFUND):
+        raise CannotCancel("Another saga is still working on the order.", order_id=order_id)
 
 
-def refuse_cancellation(subject: str) -> None:
-    """An acceptance or a delivery is not taken back by cancelling its saga, but by cancelling the order."""
-    raise CannotCancel(f"Cancel order {subject} instead.", order_id=subject)
-
-
-def _lost(error: type[OrderError], order_id: str, wish: str) -> OrderError:
-    """The error for a compare-and-set that found the order elsewhere, with where it is now."""
+def _too_late(error: type[OrderError], order_id: str, action: str) -> OrderError:
+    """The error for a compare-and-set that changed no row, with the order's current status."""
     status = Order.objects.filter(pk=order_id).values_list("status", flat=True).first()
     if status is None:
         return UnknownOrder(f"There is no order {order_id}.")
-    return error(f"The order is {status} and can't be {wish}.", order_id=order_id, order_status=status)
+    return error(f"The order is {status} and can't be {action}.", order_id=order_id, order_status=status)

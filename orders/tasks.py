@@ -1,4 +1,4 @@
-"""Celery's door to the housekeeping of orders; beat knocks here."""
+"""The Celery task that beat starts for orders."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from orders.use_cases import expire
 
 @shared_task(name="orders.sweep", ignore_result=True)
 def sweep() -> dict[str, int]:
-    """Time out orders no timer watches, give abandoned reservations back, forget answers nobody asks for any more."""
+    """Cancel overdue orders that have no timer, release expired reservations, delete old stored answers.
+
+    Returns how many of each.
+    """
     return {
         "timed_out": expire.sweep_unattended(),
         "reservations_released": inventory.release_expired(),

@@ -1,4 +1,4 @@
-"""What must hold for every order, its money, its food, its alarm and the answers given about it."""
+"""What must hold for every order, its money, its food, its timer and the stored answers about it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,20 @@ from django.db.models.fields.json import KT
 from django.db.models.functions import Cast, Round, StrIndex
 
 from orders.models import IdempotencyKey, MenuItem, Order, OrderLine, OrderStatus, StockReservation
-from orders.services import SYSTEM
+from orders.roles import SYSTEM
 from orders.use_cases.expire import REASON_CODE
 from payments.models import EscrowTransaction, Payment, PaymentStatus, TransactionStatus, TransactionType
-from sagas.models import SagaEvent, SagaInstance
-from sagas.statuses import Action, Status
-from sagas.verification.invariants import Breach, Invariant, UuidOfText, UuidText, differences
-from sagas.verification.verify import register_invariants
+from sagas import (
+    Breach,
+    Invariant,
+    Status,
+    UuidOfText,
+    UuidText,
+    differences,
+    register_invariants,
+    saga_rows,
+    settled_by_hand,
+)
 from timers.models import ScheduledEvent
 
 #: How long after its window an order may still be CREATED before that is a breach and not a sweep on its way.
@@ -61,8 +68,8 @@ def _placed() -> QuerySet[Any]:
 def money_left() -> Iterator[Breach]:
     kept = Q(status__in=LIVE_PAYMENT) | ~Q(captured_cents=F("refunded_cents"))
     left = Payment.objects.filter(kept, order_id=OuterRef("pk"))
-    told = {name: Subquery(left.values(name)[:1]) for name in ("status", "captured_cents", "refunded_cents")}
-    found = _over().filter(Exists(left)).annotate(**{f"payment_{name}": value for name, value in told.items()})
+    columns = {name: Subquery(left.values(name)[:1]) for name in ("status", "captured_cents", "refunded_cents")}
+    found = _over().filter(Exists(left)).annotate(**{f"payment_{name}": value for name, value in columns.items()})
     for order in found.iterator():
         cents = f"captured {order.payment_captured_cents}, refunded {order.payment_refunded_cents} cents"
         yield Breach(f"order {order.pk}", f"{order.status}, its payment is {order.payment_status}: {cents}")
@@ -81,9 +88,9 @@ def food_left() -> Iterator[Breach]:
         yield Breach(f"order {order.pk}", f"{order.status}, food is still reserved for it")
 
 
-def alarm_left() -> Iterator[Breach]:
-    for order in _over().filter(Exists(_live_alarm())).iterator():
-        yield Breach(f"order {order.pk}", f"{order.status}, its alarm is still set")
+def timer_left() -> Iterator[Breach]:
+    for order in _over().filter(Exists(_live_timer())).iterator():
+        yield Breach(f"order {order.pk}", f"{order.status}, its timer is still scheduled")
 
 
 def _over() -> QuerySet[Any]:
@@ -91,9 +98,9 @@ def _over() -> QuerySet[Any]:
     return over
 
 
-def _live_alarm() -> QuerySet[Any]:
-    alarms = ScheduledEvent.objects.live().filter(event_type=settings.ORDER_ACCEPTANCE_EVENT)
-    live: QuerySet[Any] = alarms.filter(entity_id=UuidText(OuterRef("pk")))
+def _live_timer() -> QuerySet[Any]:
+    timers = ScheduledEvent.objects.live().filter(event_type=settings.ORDER_ACCEPTANCE_EVENT)
+    live: QuerySet[Any] = timers.filter(entity_id=UuidText(OuterRef("pk")))
     return live
 
 
@@ -101,10 +108,10 @@ def _live_alarm() -> QuerySet[Any]:
 def stock_that_differs() -> Iterator[Breach]:
     for item in MenuItem.objects.filter(Q(reserved__lt=0) | Q(reserved__gt=F("stock"))).order_by("pk"):
         yield Breach(f"item {item.pk}", f"{item.reserved} reserved of {item.stock} on hand")
-    promised = StockReservation.objects.held().values_list("item_id").annotate(quantity=Sum("quantity"))
-    kept = MenuItem.objects.exclude(reserved=0).values_list("pk", "reserved")
-    for (sku,), told, reserved in differences(promised, kept):
-        yield Breach(f"item {sku}", f"{reserved or 0} reserved, {told or 0} promised to orders")
+    of_orders = StockReservation.objects.held().values_list("item_id").annotate(quantity=Sum("quantity"))
+    on_items = MenuItem.objects.exclude(reserved=0).values_list("pk", "reserved")
+    for (sku,), quantity, reserved in differences(of_orders, on_items):
+        yield Breach(f"item {sku}", f"{reserved or 0} reserved, {quantity or 0} in reservations of orders")
 
 
 def placed_without_food() -> Iterator[Breach]:
@@ -116,41 +123,41 @@ def placed_without_food() -> Iterator[Breach]:
         yield Breach(f"order {order_id}", f"{ordered or 0} × {sku} ordered, {reserved or 0} reserved")
 
 
-# -- I9: the order is where its saga left it ------------------------------------------------------------------------
-def orders_astray() -> Iterator[Breach]:
-    """Orders without their saga, and orders whose saga ended elsewhere; what a person settled by hand is left out."""
-    saga = SagaInstance.objects.filter(pk=OuterRef("saga_id"))
-    by_hand = SagaEvent.objects.filter(saga_id=OuterRef("saga_id"), action__in=(Action.SKIPPED, Action.CLOSED))
-    refund = SagaInstance.objects.filter(name="refund_order", subject=UuidText(OuterRef("pk")))
+# -- I9: the order has the status its saga gave it ------------------------------------------------------------------
+def orders_unlike_their_saga() -> Iterator[Breach]:
+    """Orders without a saga, and orders whose saga ended in another way. Sagas ended by hand do not count."""
+    saga = saga_rows().filter(pk=OuterRef("saga_id"))
+    by_hand = settled_by_hand().filter(saga_id=OuterRef("saga_id"))
+    refund = saga_rows().filter(name="refund_order", subject=UuidText(OuterRef("pk")))
     placed_or_refunded = Q(status__in=(*PLACED, OrderStatus.COMPLETED)) | (
         Q(status__in=(OrderStatus.CANCELLING, OrderStatus.CANCELLED)) & Exists(refund)
     )
-    ended_elsewhere = (
+    ended_differently = (
         Exists(saga.filter(status=Status.COMPLETED)) & ~placed_or_refunded
         | Exists(saga.filter(status__in=(Status.COMPENSATED, Status.FAILED))) & ~Q(status=OrderStatus.FAILED)
         | Exists(saga.filter(status=Status.CANCELLED)) & ~Q(status=OrderStatus.CANCELLED)
     )
-    astray: QuerySet[Any] = Order.objects.filter(~Exists(saga) | ended_elsewhere & ~Exists(by_hand)).order_by("pk")
-    for order in astray.annotate(saga_status=Subquery(saga.values("status")[:1])).iterator():
+    wrong: QuerySet[Any] = Order.objects.filter(~Exists(saga) | ended_differently & ~Exists(by_hand)).order_by("pk")
+    for order in wrong.annotate(saga_status=Subquery(saga.values("status")[:1])).iterator():
         yield Breach(f"order {order.pk}", f"{order.status}, its saga is {order.saga_status or 'missing'}")
 
 
-def orders_lost() -> Iterator[Breach]:
+def deleted_orders() -> Iterator[Breach]:
     order = Order.objects.filter(saga_id=OuterRef("pk"))
-    for saga in SagaInstance.objects.filter(~Exists(order), name="create_order").order_by("pk").iterator():
+    for saga in saga_rows().filter(~Exists(order), name="create_order").order_by("pk").iterator():
         yield Breach(f"order {saga.subject}", f"is gone; its saga {saga.pk} is {saga.status}")
 
 
 # -- I13: one key, one order ----------------------------------------------------------------------------------------
-def answers_astray() -> Iterator[Breach]:
-    """Kept answers that name an order that is not there, is another's, or was not made by that request."""
+def answers_with_a_wrong_order() -> Iterator[Breach]:
+    """Stored answers whose order does not exist, belongs to another user, or was not made by that request."""
     placed = Order.objects.filter(pk=UuidOfText(OuterRef("order")), saga_id=UuidOfText(OuterRef("saga")))
     of_user = placed.filter(Q(owner=OuterRef("user")) | Q(customer_id=OuterRef("user")) | Q(owner=F("customer_id")))
     named = Order.objects.filter(pk=UuidOfText(OuterRef("order")))
     in_path = named.annotate(place=StrIndex(OuterRef("path"), UuidText("pk"))).filter(place__gt=0)
     is_placing = Q(path__endswith="/orders")
-    astray = _kept_answers().filter(is_placing & ~Exists(of_user) | ~is_placing & ~Exists(in_path))
-    for pk, user, path, order in astray.order_by("pk").values_list("pk", "user", "path", "order"):
+    wrong = _stored_answers().filter(is_placing & ~Exists(of_user) | ~is_placing & ~Exists(in_path))
+    for pk, user, path, order in wrong.order_by("pk").values_list("pk", "user", "path", "order"):
         detail = f"{path} of {user} is answered with order {order}, which that request did not make"
         yield Breach(f"idempotency key {pk}", detail)
 
@@ -159,23 +166,23 @@ def keys_that_clash() -> Iterator[Breach]:
     keys = IdempotencyKey.objects.order_by().values_list("user", "method", "path", "key")
     for user, method, path, key, times in keys.annotate(times=Count("pk")).filter(times__gt=1):
         yield Breach(f"idempotency key {key}", f"{times} answers to {method} {path} of {user}")
-    placing = _kept_answers().filter(path__endswith="/orders").order_by().values_list("order")
+    placing = _stored_answers().filter(path__endswith="/orders").order_by().values_list("order")
     for order, times in placing.annotate(times=Count("pk")).filter(times__gt=1):
         yield Breach(f"order {order}", f"was placed by {times} keys")
 
 
-def _kept_answers() -> QuerySet[Any]:
+def _stored_answers() -> QuerySet[Any]:
     keys = IdempotencyKey.objects.annotate(order=KT("response__order_id"), saga=KT("response__saga_id"))
     return keys.filter(order__isnull=False)
 
 
 # -- I14: time ------------------------------------------------------------------------------------------------------
-def without_alarm() -> Iterator[Breach]:
-    """Orders waiting for a runner whose saga has set their alarm, within their window."""
-    is_set_up = Exists(SagaInstance.objects.filter(pk=OuterRef("saga_id"), status=Status.COMPLETED))
-    waiting = Order.objects.waiting_for_a_runner().filter(is_set_up, ~Exists(_live_alarm()))
+def without_timer() -> Iterator[Breach]:
+    """Orders that wait for a runner within their window, and whose saga has started their timer."""
+    is_set_up = Exists(saga_rows().filter(pk=OuterRef("saga_id"), status=Status.COMPLETED))
+    waiting = Order.objects.waiting_for_a_runner().filter(is_set_up, ~Exists(_live_timer()))
     for order in waiting.order_by("pk").iterator():
-        yield Breach(f"order {order.pk}", f"CREATED until {order.accept_by:%Y-%m-%d %H:%M:%S}, no alarm is set")
+        yield Breach(f"order {order.pk}", f"CREATED until {order.accept_by:%Y-%m-%d %H:%M:%S}, no timer is scheduled")
 
 
 def not_cancelled() -> Iterator[Breach]:
@@ -190,8 +197,8 @@ def timed_out_wrongly() -> Iterator[Breach]:
         yield Breach(f"order {order.pk}", f"timed out at {order.updated_at} although {who}")
 
 
-_ADMIN = "look the order and its saga up in the admin"
-_CANCEL = "release it through the payments API or the admin, with the order's id as the reason"
+_ADMIN = "look at the order and its saga in the admin"
+_CANCEL = "release it through the payments API, with the order's id as the reason"
 INVARIANTS = (
     Invariant(
         "I1", "a created or accepted order has one authorization of its total", "orders",
@@ -206,7 +213,7 @@ INVARIANTS = (
     Invariant(
         "I2", "a cancelled or failed order keeps no money", "orders",
         Order.objects.filter(status__in=OVER), money_left,
-        f"`manage.py reconcile` lets go of what the provider still holds; otherwise {_CANCEL}.",
+        f"`manage.py reconcile` voids what the provider still holds; otherwise {_CANCEL}.",
     ),
     Invariant(
         "I2", "a cancelled or failed order keeps no escrow", "orders",
@@ -216,16 +223,16 @@ INVARIANTS = (
     Invariant(
         "I2", "a cancelled or failed order keeps no food", "orders",
         Order.objects.filter(status__in=OVER), food_left,
-        "`manage.py shell -c \"from orders import inventory; inventory.release(order_id='ORDER_ID')\"` gives it back, "
-        "inside `transaction.atomic()`.",
+        "`manage.py shell -c \"from django.db import transaction; from orders import inventory; "
+        "transaction.atomic(inventory.release_inventory)(order_id='ORDER_ID')\"` gives it back.",
     ),
     Invariant(
-        "I2", "a cancelled or failed order keeps no alarm", "orders",
-        Order.objects.filter(status__in=OVER), alarm_left,
-        "It will ring and find nothing to do. Switch it off in the admin, and find out who set it.",
+        "I2", "a cancelled or failed order keeps no timer", "orders",
+        Order.objects.filter(status__in=OVER), timer_left,
+        "It will fire and find nothing to do. Cancel it through the timers API, and find out who started it.",
     ),
     Invariant(
-        "I6", "reserved stock is on hand, and is what reservations promise", "items",
+        "I6", "reserved stock is on hand, and is the sum of the reservations", "items",
         MenuItem.objects.all(), stock_that_differs,
         "Too much reserved: food is not sold. Too little: it is sold twice. Take the item off the menu, then count.",
     ),
@@ -235,34 +242,34 @@ INVARIANTS = (
         "The restaurant may not have it any more: ask, then cancel the order or correct the reservation.",
     ),
     Invariant(
-        "I9", "every order is where its saga left it", "orders",
-        Order.objects.all(), orders_astray,
+        "I9", "every order has the status its saga gave it", "orders",
+        Order.objects.all(), orders_unlike_their_saga,
         f"A status was changed outside the engine: {_ADMIN}; the saga's history says what it should be.",
     ),
     Invariant(
         "I9", "every saga that placed an order has it", "sagas",
-        SagaInstance.objects.filter(name="create_order"), orders_lost,
+        saga_rows().filter(name="create_order"), deleted_orders,
         "An order was deleted. Restore it from a backup: its money and food are still there.",
     ),
     Invariant(
-        "I13", "every kept answer names the order its request made", "keys",
-        IdempotencyKey.objects.all(), answers_astray,
+        "I13", "every stored answer names the order its request made", "keys",
+        IdempotencyKey.objects.all(), answers_with_a_wrong_order,
         "A customer who repeats the request is shown the wrong order. Delete the key; its order stays.",
     ),
     Invariant(
         "I13", "one key has one answer, one order one key", "keys",
         IdempotencyKey.objects.all(), keys_that_clash,
-        "Compare the orders with what the customer wanted; cancel what is too much.",
+        "Ask the customer which order was wanted; cancel the others.",
     ),
     Invariant(
-        "I14", "an order that waits for a runner has its alarm", "orders",
-        Order.objects.filter(status=OrderStatus.CREATED), without_alarm,
-        "The order sweep will cancel it when its time is up, alarm or not. Find out who switched the alarm off.",
+        "I14", "an order that waits for a runner has its timer", "orders",
+        Order.objects.filter(status=OrderStatus.CREATED), without_timer,
+        "The order sweep will cancel it in time, with or without a timer. Find out who cancelled the timer.",
     ),
     Invariant(
         "I14", f"no order waits {LATE.seconds // 60} minutes past its window", "orders",
         Order.objects.filter(status=OrderStatus.CREATED), not_cancelled,
-        "Neither timers nor the order sweep run: see that beat and the workers are up.",
+        "Neither the timers nor the order sweep run: check that beat and the workers are up.",
     ),
     Invariant(
         "I14", "no order timed out early, or after a runner had it", "orders",

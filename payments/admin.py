@@ -1,4 +1,4 @@
-"""Money is looked at here, never changed: every change goes through the API or a saga."""
+"""The admin shows money and never changes it: every change is made by the API or a saga."""
 
 from __future__ import annotations
 

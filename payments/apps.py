@@ -1,4 +1,4 @@
-"""The payments app: payment methods, payments, escrow, and the gateways to the provider."""
+"""The payments app: payment methods, payments, escrow, ledger, and the gateway to the provider."""
 
 from __future__ import annotations
 

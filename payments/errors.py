@@ -1,12 +1,12 @@
-"""What can go wrong with money.
+"""The errors of payments.
 
 Problem
 └── PaymentError
-    ├── GatewayUnavailable        no answer, or one that proves nothing: the outcome is UNKNOWN, ask again
-    ├── GatewayStateConflict      the provider's object is in another state than the request needs: read it, then decide
-    ├── PayoutInProgress          money is on its way to a recipient: wait until it arrived, then ask again
-    ├── GatewayMisuse             the request itself is wrong (a key used twice with other parameters, a bad API key)
-    └── PaymentError + Refusal    the answer is no and stays no
+    ├── GatewayUnavailable        no answer, or one that proves nothing: the outcome is UNKNOWN, so ask again
+    ├── GatewayStateConflict      the provider's object is not in the state that the request needs: read it, then decide
+    ├── PayoutInProgress          a payout has not arrived yet: wait, then try again
+    ├── GatewayMisuse             the request is wrong (a key used twice with other parameters, a bad API key)
+    └── PaymentError + Refusal    the answer is no, and repeating the request does not change it
         ├── PaymentDeclined, AuthenticationRequired, UnknownPaymentMethod, InvalidPayment
         ├── PaymentReverted, PaymentTermsDiffer, NotAuthorized, CannotRelease
         ├── CannotCapture, CannotRefund, CannotHoldEscrow, CannotReleaseEscrow, CannotCancelEscrow
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sagas.errors import Problem, Refusal
+from sagas import Problem, Refusal
 
 
 class PaymentError(Problem):
@@ -29,9 +29,9 @@ class PaymentError(Problem):
 
 
 class GatewayUnavailable(PaymentError):
-    """The provider gave no answer that can be believed, so what happened is unknown: never take it for a failure.
+    """The provider gave no answer, or none that proves anything. What happened is unknown; it is never a failure.
 
-    `is_saved` says that the provider replayed a stored server error: asking again with this key can never help.
+    `is_saved`: the provider repeated a stored server error, so asking again with this key can never help.
     """
 
     code = "payment.gateway_unavailable"
@@ -45,7 +45,7 @@ class GatewayUnavailable(PaymentError):
 
 
 class GatewayStateConflict(PaymentError):
-    """The object at the provider is not in a state that allows the request. `is_saved` as above."""
+    """The object at the provider is not in a state that allows the request. `is_saved` as in GatewayUnavailable."""
 
     code = "payment.gateway_state_conflict"
     status = 409
@@ -81,7 +81,7 @@ class PaymentDeclined(PaymentError, Refusal):
 class AuthenticationRequired(PaymentDeclined):
     code = "payment.authentication_required"
     status = 402
-    title = "The card asks its owner to confirm the payment"
+    title = "The card's owner would have to confirm the payment"
     advice = "Use a payment method that needs no confirmation by its owner."
 
 
@@ -93,7 +93,7 @@ class UnknownPaymentMethod(PaymentError, Refusal):
 
 
 class InvalidPayment(PaymentError, Refusal):
-    """The provider refused the request before it began (an amount below its minimum, a currency it does not take)."""
+    """The provider refused the terms, such as an amount below its minimum or a currency it does not take."""
 
     code = "payment.invalid"
     status = 422
@@ -147,7 +147,7 @@ class CannotRelease(PaymentError, Refusal):
     code = "payment.cannot_release"
     status = 409
     title = "The authorization cannot be released"
-    advice = "Captured money goes back by a refund."
+    advice = "Captured money is given back by a refund."
 
 
 class CannotCapture(PaymentError, Refusal):
@@ -161,7 +161,7 @@ class CannotRefund(PaymentError, Refusal):
     code = "payment.cannot_refund"
     status = 409
     title = "The payment cannot be refunded"
-    advice = "Only captured money that was not refunded yet can go back."
+    advice = "Only captured money that was not refunded yet can be refunded."
 
 
 class CannotHoldEscrow(PaymentError, Refusal):
@@ -175,7 +175,7 @@ class CannotCancelEscrow(PaymentError, Refusal):
     code = "escrow.cannot_cancel"
     status = 409
     title = "The escrow cannot be cancelled"
-    advice = "Money that was paid out comes back by a refund."
+    advice = "Money that was paid out is given back by a refund."
 
 
 class CannotReleaseEscrow(PaymentError, Refusal):

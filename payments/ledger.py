@@ -1,7 +1,7 @@
-"""Booking money: customer -> escrow at capture, escrow -> restaurant, runner and platform at release, and back.
+"""Booking money: customer to escrow at capture, escrow to restaurant, runner and platform at release, and back.
 
-Nothing is booked for an authorization: a hold is a promise. For each order: captured = released + returned + still
-held; over all accounts the balances add up to zero, because every entry has two sides.
+An authorization books nothing, because it moves no money. For each order: captured = released + returned + held. Every
+entry has two sides, so the balances of all accounts add up to zero. All amounts are cents.
 """
 
 from __future__ import annotations
@@ -19,12 +19,16 @@ LEDGER_NAMESPACE = uuid.UUID("6f1d6a0e-3c55-5f3f-9d0b-0c4a2b6f9e11")
 
 @dataclass(frozen=True, kw_only=True)
 class Side:
+    """An account: its kind and who holds it (a user, an account at the provider, or nobody for escrow and platform)."""
+
     kind: AccountKind
     holder: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Move:
+    """Cents that go from the account `debit` to the account `credit`."""
+
     debit: Side
     credit: Side
     cents: int
@@ -47,7 +51,7 @@ ESCROW = Side(kind=AccountKind.ESCROW)
 
 
 def book(kind: LedgerTransactionKind, key: str, payment: Payment, moves: Sequence[Move]) -> None:
-    """Append one transaction, in the caller's database transaction. The same key twice is booked once."""
+    """Append one ledger transaction, inside the caller's database transaction. The same key twice is booked once."""
     booked, is_new = LedgerTransaction.objects.get_or_create(
         key=key,
         defaults={
@@ -92,7 +96,7 @@ def book_reversal(payment: Payment, reversal_id: uuid.UUID, recipient: Side, cen
 
 
 def position(order_id: uuid.UUID | str) -> Position:
-    """What came into escrow for this order, and where it went."""
+    """What came into escrow for this order, what was released from it and what was returned to the customer."""
     entries = LedgerEntry.objects.filter(transaction__order_id=order_id)
     sums = entries.aggregate(
         captured=_sum(LedgerTransactionKind.CAPTURE),
@@ -104,7 +108,7 @@ def position(order_id: uuid.UUID | str) -> Position:
 
 
 def balances() -> dict[str, int]:
-    """Cents on every account. They add up to zero."""
+    """The cents on every account, by its id. They add up to zero."""
     found = dict.fromkeys(LedgerAccount.objects.values_list("pk", flat=True), 0)
     for side, sign in (("debit_id", -1), ("credit_id", 1)):
         for account, cents in LedgerEntry.objects.values_list(side).annotate(Sum("amount_cents")):

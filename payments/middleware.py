@@ -1,4 +1,4 @@
-"""Stands before everything that logs or stores a request."""
+"""The middleware that runs before everything that logs or stores a request."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ CONTENT_TYPE = "application/problem+json"
 
 
 class CardNumberMiddleware:
-    """Refuses a request that carries a card number anywhere, without repeating the number."""
+    """Refuses a request that contains a card number, without repeating the number."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         if _length(request) > MAX_BODY_BYTES:
-            return self.get_response(request)  # too large to be read by anybody
+            return self.get_response(request)  # too large: it is refused later, unread
         try:
             is_refused = request_holds_card_number(request)
         except RequestDataTooBig:

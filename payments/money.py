@@ -1,4 +1,8 @@
-"""Exact money: decimals at the edges, whole cents inside, the currency always beside them. No binary floats."""
+"""Exact money, for payments and for the apps above them. No binary floats.
+
+An amount is a decimal with two places at the edges (API, order tables), a whole number of cents inside (sagas, payment
+tables, provider), and its currency always stands beside it.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +15,13 @@ AMOUNT_PATTERN = re.compile(r"[0-9]{1,16}(\.[0-9]{1,2})?")
 
 
 class NotMoney(ValueError):
-    """The text is no exact amount of money."""
+    """The value is not an exact amount of money."""
 
 
 @dataclass(frozen=True, order=False)
 class Money:
+    """Whole cents and their currency (ISO 4217). Raises NotMoney for cents that are not an int."""
+
     cents: int
     currency: str
 
@@ -28,7 +34,7 @@ class Money:
         """Read "12.99" (or "12", "12.9"). Raises NotMoney for signs, exponents, NaN and fractions of a cent."""
         if not AMOUNT_PATTERN.fullmatch(text):
             raise NotMoney(f"{text!r} is not an amount with at most two decimals.")
-        return cls(int(Decimal(text).scaleb(2)), currency)
+        return cls(to_cents(Decimal(text)), currency)
 
     def __add__(self, other: Money) -> Money:
         self._require_same_currency(other)
@@ -43,9 +49,22 @@ class Money:
 
     def _require_same_currency(self, other: Money) -> None:
         if self.currency != other.currency:
-            raise NotMoney(f"{self.currency} and {other.currency} do not add up.")
+            raise NotMoney(f"{self.currency} and {other.currency} cannot be added or subtracted.")
+
+
+def to_cents(amount: Decimal) -> int:
+    """Decimal("12.99") -> 1299. Raises NotMoney for a fraction of a cent."""
+    cents = amount.scaleb(2)
+    if cents != cents.to_integral_value():
+        raise NotMoney(f"{amount} has a fraction of a cent.")
+    return int(cents)
+
+
+def from_cents(cents: int) -> Decimal:
+    """1299 -> Decimal("12.99")."""
+    return Decimal(cents).scaleb(-2)
 
 
 def decimal_text(cents: int) -> str:
-    """1299 -> "12.99"."""
-    return f"{Decimal(cents).scaleb(-2):.2f}"
+    """1299 -> "12.99", as the API shows amounts."""
+    return f"{from_cents(cents):.2f}"

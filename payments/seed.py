@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from payments.sandbox.methods import METHODS
-from payments.services import SANDBOX_DEFAULT, store_payment_method
+from payments.services import sandbox_method, store_payment_method
 
 
 def seed_demo(owner: str) -> None:
-    """Give the customer a card that always works. Safe to run again."""
-    card = METHODS[SANDBOX_DEFAULT]
-    store_payment_method(owner=owner, token=SANDBOX_DEFAULT, brand=card.brand, last4=card.last4)
+    """Store the sandbox's card that always works for `owner`. Safe to run again; only for the sandbox."""
+    card = sandbox_method()
+    store_payment_method(owner=owner, token=card.provider_id, brand=card.brand, last4=card.last4)

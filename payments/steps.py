@@ -1,4 +1,8 @@
-"""What a saga can ask of payments: plain functions, wired by name. `payments.flows.authorize` has the remote ones."""
+"""The steps of payments in a saga. Arguments are wired by name; amounts are cents, `timeout` is in seconds.
+
+The remote steps run without a transaction and may be repeated at any point. Each raises GatewayUnavailable if its
+outcome is unknown; the engine then runs it again.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,8 @@ from payments.gateways.base import within
 
 
 class PaymentInfo(TypedDict):
+    """The provider's token (`pm_…`), the card's brand and its last four digits."""
+
     payment_method_id: str
     brand: str
     last4: str
@@ -28,7 +34,7 @@ class EscrowHold(TypedDict):
 
 
 def get_payment_info(*, owner: str, payment_method: str) -> PaymentInfo:
-    """The method the customer pays with: the token given, else the stored one. Refuses with UnknownPaymentMethod."""
+    """The method the customer pays with: the one with this token, else the stored one. Raises UnknownPaymentMethod."""
     chosen = services.payment_info(owner, payment_method)
     return {"payment_method_id": chosen.provider_id, "brand": chosen.brand, "last4": chosen.last4}
 
@@ -44,7 +50,7 @@ def authorize_payment(
     idempotency_key: str,
     timeout: float,
 ) -> Authorization:
-    """Hold the total on the customer's card. Remote: runs without a transaction and may be repeated at any point."""
+    """Authorize the total on the customer's card. Remote. Raises as `flows.authorize.authorize` does."""
     terms = authorize.Terms(
         payment_id=payment_id,
         order_id=order_id,
@@ -59,15 +65,16 @@ def authorize_payment(
 
 
 def revert_payment(*, payment_id: str, order_id: str, reason: str, idempotency_key: str, timeout: float) -> None:
-    """Release the authorization or refund what was captured, and return only when the provider confirmed it."""
+    """Void the authorization, or refund what was captured. Remote; returns only when the provider has confirmed it."""
     with within(timeout):
-        authorize.void(payment_id, order_id, reason=reason, idempotency_key=idempotency_key)
+        authorize.void_authorization(payment_id, order_id, reason=reason, idempotency_key=idempotency_key)
 
 
 def hold_escrow(
     *, payment_id: str, order_id: str, owner: str, food_cents: int, delivery_fee_cents: int, currency: str
 ) -> EscrowHold:
-    held = escrow.hold(
+    """Hold the payment's amount for the order; no money moves. Raises NotAuthorized."""
+    held = escrow.create_hold(
         payment_id=payment_id,
         order_id=order_id,
         owner=owner,
@@ -79,19 +86,20 @@ def hold_escrow(
 
 
 def cancel_escrow(*, order_id: str, reason: str) -> None:
+    """Cancel the order's hold, if there is one."""
     escrow.cancel_hold(order_id, reason=reason)
 
 
 def capture_payment(*, payment_id: str, timeout: float) -> Capture:
-    """Take the authorized amount. Remote; refuses with CannotCapture (also when the authorization has lapsed)."""
+    """Capture the authorized amount. Remote. Raises CannotCapture, also if the authorization has lapsed."""
     with within(timeout):
         return {"captured_cents": capture.capture(services.payment(payment_id)).captured_cents}
 
 
 def release_escrow(*, order_id: str, restaurant: str, runner: str, timeout: float) -> None:
-    """Pay restaurant, runner and platform out of what was captured. Remote; refuses with CannotReleaseEscrow."""
+    """Pay restaurant, runner and platform out of what was captured. Remote. Raises CannotReleaseEscrow."""
     recipients = payout.Recipients(
         restaurant=restaurant, runner=runner, platform_fee_basis_points=services.platform_fee_basis_points()
     )
     with within(timeout):
-        payout.release(order_id, recipients)
+        payout.release_escrow(order_id, recipients)

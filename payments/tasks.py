@@ -1,4 +1,4 @@
-"""What runs by the clock."""
+"""The Celery task that beat starts for payments."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from payments.reconcile import reconcile
 
 @shared_task(name="payments.reconcile")
 def reconcile_payments() -> None:
-    """Compare with the provider, heal what has one right answer, log the rest as errors."""
+    """Compare our books with the provider's, correct what has one right answer, log the rest as errors."""
     reconcile()

@@ -1,6 +1,6 @@
-"""What must hold for every payment, its refunds, its escrow and the ledger, as far as our own rows tell.
+"""What must hold for every payment, its refunds, its escrow and the ledger, according to our own rows.
 
-What the provider holds is another matter: `manage.py reconcile` compares that.
+`manage.py reconcile` compares them with what the provider has.
 """
 
 from __future__ import annotations
@@ -22,8 +22,7 @@ from payments.models import (
     TransactionStatus,
     TransactionType,
 )
-from sagas.verification.invariants import Breach, Invariant, differences
-from sagas.verification.verify import register_invariants
+from sagas import Breach, Invariant, differences, register_invariants
 
 AUTHORIZED = (PaymentStatus.AUTHORIZED, PaymentStatus.CAPTURING)
 PAID = (PaymentStatus.CAPTURED, PaymentStatus.REFUNDED)
@@ -68,14 +67,14 @@ def _figures(payment: Payment) -> str:
 
 
 def refunds_that_differ() -> Iterator[Breach]:
-    """What a payment says was claimed and given back is what its refunds add up to."""
+    """The claimed and refunded cents of a payment are the sums of its refunds."""
     of_payment = Refund.objects.values_list("payment_id")
-    given = of_payment.filter(status=RefundStatus.SUCCEEDED).annotate(cents=Sum("amount_cents"))
-    asked = of_payment.exclude(status=RefundStatus.FAILED).annotate(cents=Sum("amount_cents"))
-    for says, refunds, column in (("refunded", given, "refunded_cents"), ("claimed", asked, "refund_claimed_cents")):
-        kept = Payment.objects.exclude(**{column: 0}).values_list("pk", column)
-        for (payment_id,), told, cents in differences(refunds, kept):
-            yield Breach(f"payment {payment_id}", f"{cents or 0} cents {says}, its refunds say {told or 0}")
+    sent = of_payment.filter(status=RefundStatus.SUCCEEDED).annotate(cents=Sum("amount_cents"))
+    claimed = of_payment.exclude(status=RefundStatus.FAILED).annotate(cents=Sum("amount_cents"))
+    for name, refunds, column in (("refunded", sent, "refunded_cents"), ("claimed", claimed, "refund_claimed_cents")):
+        on_payments = Payment.objects.exclude(**{column: 0}).values_list("pk", column)
+        for (payment_id,), total, cents in differences(refunds, on_payments):
+            yield Breach(f"payment {payment_id}", f"{cents or 0} cents {name}, its refunds say {total or 0}")
 
 
 # -- I5: the ledger -------------------------------------------------------------------------------------------------
@@ -88,7 +87,7 @@ _SIDES = {
 
 
 def unbalanced() -> Iterator[Breach]:
-    """Transactions without an entry, and entries that do not take whole cents from the right account to another."""
+    """Transactions without an entry, and entries that do not move whole cents between the right accounts."""
     entries = LedgerEntry.objects.filter(transaction_id=OuterRef("pk"))
     for booked in LedgerTransaction.objects.filter(~Exists(entries)).order_by("pk").iterator():
         yield Breach(f"ledger transaction {booked.pk}", f"{booked.key} has no entry")
@@ -100,19 +99,19 @@ def unbalanced() -> Iterator[Breach]:
         sides |= Q(transaction__kind=kind) & accounts
     for entry in LedgerEntry.objects.exclude(right & sides).select_related("transaction").order_by("pk").iterator():
         booked = entry.transaction
-        yield Breach(f"ledger transaction {booked.pk}", f"{booked.key} takes {entry.amount_cents} cents {entry}")
+        yield Breach(f"ledger transaction {booked.pk}", f"{booked.key} moves {entry.amount_cents} cents {entry}")
 
 
 def books_that_differ() -> Iterator[Breach]:
-    """Ledger beside payments, per payment; ledger beside payouts and reversals, per order."""
+    """The ledger against payments, for each payment, and against payouts and reversals, for each order."""
     of_payment = [
         (LedgerTransactionKind.CAPTURE, "captured", "captured_cents"),
         (LedgerTransactionKind.REFUND, "refunded", "refunded_cents"),
     ]
-    for kind, says, column in of_payment:
-        kept = Payment.objects.exclude(**{column: 0}).values_list("pk", column)
-        for (payment_id,), told, cents in differences(_booked(kind, "payment_id"), kept):
-            yield Breach(f"payment {payment_id}", f"{cents or 0} cents {says}, the ledger says {told or 0}")
+    for kind, name, column in of_payment:
+        on_payments = Payment.objects.exclude(**{column: 0}).values_list("pk", column)
+        for (payment_id,), booked, cents in differences(_booked(kind, "payment_id"), on_payments):
+            yield Breach(f"payment {payment_id}", f"{cents or 0} cents {name}, the ledger says {booked or 0}")
     of_order = [
         (LedgerTransactionKind.RELEASE, TransactionType.RELEASE),
         (LedgerTransactionKind.REVERSAL, TransactionType.REVERSAL),
@@ -120,8 +119,8 @@ def books_that_differ() -> Iterator[Breach]:
     for kind, type_ in of_order:
         done = EscrowTransaction.objects.filter(type=type_, status=TransactionStatus.COMPLETED)
         paid = done.values_list("order_id").annotate(cents=Sum("amount_cents"))
-        for (order_id,), told, cents in differences(_booked(kind, "order_id"), paid):
-            yield Breach(f"order {order_id}", f"{type_.lower()}s of {cents or 0} cents, the ledger says {told or 0}")
+        for (order_id,), booked, cents in differences(_booked(kind, "order_id"), paid):
+            yield Breach(f"order {order_id}", f"{type_.lower()}s of {cents or 0} cents, the ledger says {booked or 0}")
 
 
 def _booked(kind: LedgerTransactionKind, subject: str) -> QuerySet[LedgerEntry]:
@@ -130,12 +129,12 @@ def _booked(kind: LedgerTransactionKind, subject: str) -> QuerySet[LedgerEntry]:
 
 
 def overdrawn() -> Iterator[Breach]:
-    """Held = captured − released + reversed − returned, and never less than nothing."""
+    """Held = captured − released + reversed − returned, which is never negative."""
     into = Sum("amount_cents", filter=Q(transaction__kind__in=("CAPTURE", "REVERSAL")), default=0)
     out_of = Sum("amount_cents", filter=Q(transaction__kind__in=("RELEASE", "REFUND")), default=0)
     positions = LedgerEntry.objects.order_by().values_list("transaction__order_id").annotate(came=into, went=out_of)
     for order_id, came, went in positions.filter(went__gt=F("came")):
-        yield Breach(f"order {order_id}", f"{came} cents came into escrow, {went} left it")
+        yield Breach(f"order {order_id}", f"{came} cents came into escrow, {went} cents left it")
 
 
 # -- I8: nothing twice ----------------------------------------------------------------------------------------------
@@ -150,32 +149,32 @@ def booked_twice() -> Iterator[Breach]:
         yield Breach(f"order {order_id}", f"{times} escrows are held for it")
 
 
-_RECONCILE = "`manage.py reconcile --no-heal` tells what the provider says"
+_RECONCILE = "`manage.py reconcile --no-heal` shows what the provider has"
 INVARIANTS = (
     Invariant(
         "I3", "no order was authorized twice", "payments",
         Payment.objects.all(), authorized_twice,
-        f"{_RECONCILE}; release the authorization that no order names.",
+        f"{_RECONCILE}; void the authorization that no order names.",
     ),
     Invariant(
         "I4", "every payment's figures add up and agree with its status", "payments",
         Payment.objects.all(), wrong_cents,
-        f"{_RECONCILE}: the provider's figures are right. Keep the row and correct it under four eyes.",
+        f"{_RECONCILE}: the provider's figures are right. Correct the row together with a second person.",
     ),
     Invariant(
         "I4", "claimed and refunded cents are those of the refunds", "refunds",
         Refund.objects.all(), refunds_that_differ,
-        f"{_RECONCILE}: a refund that is there was paid, one that is not was never sent.",
+        f"{_RECONCILE}: a refund that the provider has was paid; one that it does not have was never sent.",
     ),
     Invariant(
-        "I5", "every ledger entry takes cents from the right account to the right one", "ledger entries",
+        "I5", "every ledger entry moves cents between the right accounts", "ledger entries",
         LedgerEntry.objects.all(), unbalanced,
-        "The ledger was changed past its triggers. Compare with a backup; book a correction, change nothing.",
+        "Somebody got around the ledger's triggers. Compare with a backup; book a correction, change nothing.",
     ),
     Invariant(
         "I5", "the ledger says what payments and payouts say", "ledger entries",
         LedgerEntry.objects.all(), books_that_differ,
-        f"{_RECONCILE}: whichever side agrees with the provider is right. Book a correction, change nothing.",
+        f"{_RECONCILE}: the side that agrees with it is right. Book a correction, change nothing.",
     ),
     Invariant(
         "I5", "no order takes more out of escrow than came in", "ledger entries",

@@ -1,6 +1,6 @@
-"""What the provider tells us by itself. An event is a hint: verify it, take it once, read the object again, then act.
+"""The provider's webhooks. An event is only a hint: verify it, take it once, read its object again, then act.
 
-https://docs.stripe.com/webhooks: events may come twice, late, and in any order; also before our own request answered.
+https://docs.stripe.com/webhooks: events may come twice, late, in any order, and before our own request was answered.
 """
 
 from __future__ import annotations
@@ -18,21 +18,24 @@ from payments.errors import BadSignature, UnreadableEvent
 from payments.models import ProviderEvent
 
 TOLERANCE_SECONDS = 300
-# Stricter than the SDK, which takes whatever int() takes: one form, so that no altered header is ever good.
+# Stricter than the SDK, which accepts all that int() accepts: with one form, no altered header is ever valid.
 SIGNATURE_HEADER = re.compile(r"t=[1-9][0-9]{9,11}(,v[01]=[0-9a-f]{64}){1,8}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
+    """What is used of an event: its id and type, and the PaymentIntent it is about ("" if none)."""
+
     id: str
     type: str
     intent_id: str
 
 
 def receive(payload: bytes, signature: str) -> bool:
-    """Act on an event. True if this call handled it, False if it was handled before.
+    """Handle an event; `payload` is the request's body, `signature` its Stripe-Signature header.
 
-    Raises BadSignature, UnreadableEvent, and GatewayUnavailable when the provider can't be asked (it sends again).
+    Returns False if the event was handled before. Raises BadSignature, UnreadableEvent, and GatewayUnavailable if the
+    provider does not answer (it sends the event again).
     """
     _verify(payload, signature)
     event = _read(payload)
@@ -42,12 +45,12 @@ def receive(payload: bytes, signature: str) -> bool:
     if known.handled_at is not None:
         return False
     if event.intent_id:
-        reconcile.settle_intent(event.intent_id)
+        reconcile.reconcile_intent(event.intent_id)
     return ProviderEvent.objects.filter(pk=event.id, handled_at=None).update(handled_at=timezone.now()) == 1
 
 
 def secrets() -> list[str]:
-    """Two while one is replaced by the other."""
+    """The signing secrets: two while one replaces the other."""
     return list(getattr(settings, "STRIPE_WEBHOOK_SECRETS", []))
 
 
@@ -62,7 +65,7 @@ def _verify(payload: bytes, signature: str) -> None:
         except (stripe.SignatureVerificationError, UnicodeDecodeError):
             continue
         return
-    raise BadSignature("The signature does not belong to this body, or is too old.")
+    raise BadSignature("The signature does not fit this body, or is too old.")
 
 
 def _read(payload: bytes) -> Event:
@@ -72,4 +75,4 @@ def _read(payload: bytes) -> Event:
         intent_id = found["id"] if found.get("object") == "payment_intent" else found.get("payment_intent")
         return Event(id=str(event["id"])[:64], type=str(event["type"])[:64], intent_id=intent_id or "")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UnreadableEvent("The event has not the shape of a provider's event.") from error
+        raise UnreadableEvent("The body is not an event of the payment provider.") from error

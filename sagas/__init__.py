@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from sagas.engine.commands import skip as skip
     from sagas.engine.commands import start as start
     from sagas.engine.preview import Preview as Preview
-    from sagas.engine.preview import explain_cancellation as explain_cancellation
+    from sagas.engine.preview import explain_in_previews as explain_in_previews
     from sagas.engine.preview import preview as preview
+    from sagas.engine.preview import preview_start as preview_start
     from sagas.engine.preview import require_unchanged as require_unchanged
     from sagas.engine.queries import SagaState as SagaState
     from sagas.engine.queries import find as find
@@ -47,11 +48,11 @@ if TYPE_CHECKING:
     from sagas.holds.holds import hold_dependency as hold_dependency
     from sagas.holds.holds import release_dependency as release_dependency
     from sagas.ids import uuid7 as uuid7
-    from sagas.outbox.relay import oldest_age as oldest_unpublished_age  # noqa: F401 - see _HOMES
+    from sagas.outbox.relay import oldest_unpublished_age as oldest_unpublished_age
     from sagas.statuses import Direction as Direction
     from sagas.statuses import Phase as Phase
     from sagas.statuses import Status as Status
-    from sagas.storage.clock import offset as clock_offset  # noqa: F401 - see _HOMES
+    from sagas.storage.clock import clock_offset as clock_offset
     from sagas.verification.invariants import Breach as Breach
     from sagas.verification.invariants import Invariant as Invariant
     from sagas.verification.invariants import UuidOfText as UuidOfText
@@ -65,7 +66,7 @@ _HOMES = {
     "sagas.definition.registry": ("register",),
     "sagas.definition.saga": ("Retry", "Saga", "best_effort", "minutes", "seconds", "undo"),
     "sagas.engine.commands": ("cancel", "close", "retry", "skip", "start"),
-    "sagas.engine.preview": ("Preview", "explain_cancellation", "preview", "require_unchanged"),
+    "sagas.engine.preview": ("Preview", "explain_in_previews", "preview", "preview_start", "require_unchanged"),
     "sagas.engine.queries": (
         "SagaState", "find", "of_subject", "saga_rows", "settled_by_hand", "unsettled", "within_deadline",
     ),
@@ -75,18 +76,13 @@ _HOMES = {
     ),
     "sagas.holds.holds": ("hold_dependency", "release_dependency"),
     "sagas.ids": ("uuid7",),
-    "sagas.outbox.relay": ("oldest_age as oldest_unpublished_age",),
+    "sagas.outbox.relay": ("oldest_unpublished_age",),
     "sagas.statuses": ("Direction", "Phase", "Status"),
-    "sagas.storage.clock": ("offset as clock_offset",),
+    "sagas.storage.clock": ("clock_offset",),
     "sagas.verification.invariants": ("Breach", "Invariant", "UuidOfText", "UuidText", "differences"),
     "sagas.verification.verify": ("register_invariants",),
 }  # fmt: skip
-#: Where each public name lives: its module, and its name there.
-_EXPORTS = {
-    entry.rpartition(" as ")[2]: (module, entry.partition(" as ")[0])
-    for module, entries in _HOMES.items()
-    for entry in entries
-}
+_EXPORTS = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = sorted(_EXPORTS)  # noqa: PLE0605 - a list of names, made from the table
 
@@ -94,8 +90,7 @@ __all__ = sorted(_EXPORTS)  # noqa: PLE0605 - a list of names, made from the tab
 def __getattr__(name: str) -> Any:
     if name not in _EXPORTS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module, there = _EXPORTS[name]
-    value = getattr(import_module(module), there)
+    value = getattr(import_module(_EXPORTS[name]), name)
     globals()[name] = value
     return value
 

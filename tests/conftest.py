@@ -12,8 +12,8 @@ from django.conf import settings
 from django.core.cache import cache
 from pytest_django.plugin import DjangoDbBlocker
 
-from payments.testing import let_tests_empty_the_ledger
 from sagas.holds import holds
+from tests.tables import let_tests_empty_the_ledger
 
 #: Marks of tests that need something not every lane has.
 NEEDS = ("embedded", "postgres", "rabbitmq", "redis", "chaos")

@@ -1,4 +1,4 @@
-"""Who may see and set alarms: those with the permission all of them, everybody else those of their own things."""
+"""Who may see and schedule timers: with the permission all of them, without it only one's own."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def visible_to(user: User) -> ScheduledEventQuerySet:
 
 
 def find(user: User, event_id: str) -> ScheduledEvent:
-    """The event, if this user may know of it; raises UnknownEvent for all else, such as what is no id."""
+    """The event with this id, if this user may see it. Raises UnknownEvent, also for a text that is no id."""
     try:
         wanted = uuid.UUID(event_id)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The alarm clock as a Django app."""
+"""Durable timers as a Django app."""
 
 from django.apps import AppConfig
 

@@ -1,4 +1,4 @@
-"""System checks: an alarm that nobody answers is found before anything runs."""
+"""System checks: a timer without a handler is found before anything runs."""
 
 from __future__ import annotations
 

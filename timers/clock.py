@@ -1,4 +1,4 @@
-"""The database's clock as an expression for queries, moved along with the engine's when a test moves that."""
+"""The database's clock as an expression for queries. A test that moves the engine's clock moves this one too."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from datetime import timedelta
 from django.db.models import Expression
 from django.db.models.functions import Now
 
-from sagas.storage import clock
+from sagas import clock_offset
 
 
 def database_now(plus: timedelta = timedelta(0)) -> Expression:
-    """The moment of the statement, `plus` a duration, in UTC."""
-    shift = clock.offset() + plus
+    """The time of the statement, `plus` a duration, in UTC."""
+    shift = clock_offset() + plus
     return Now() + shift if shift else Now()

@@ -1,17 +1,17 @@
-"""What the alarm clock can answer instead of doing what it was asked.
+"""The errors of the timers app. All are refusals. A scheduled event is a timer: the API calls it an event.
 
 TimerError
-├── UnknownEventType      nobody handles events of this type
-├── UnknownEvent          there is no such scheduled event
-├── ScheduledInThePast    the moment asked for has gone by
-├── PayloadNotJson        the payload holds what JSON has no word for
-├── PayloadTooLarge       the payload is bigger than an alarm should carry
-└── EventAlreadySettled   the event fired or was cancelled before
+├── UnknownEventType      nothing handles events of this type
+├── UnknownEvent          there is no such scheduled event, or it belongs to somebody else
+├── ScheduledInThePast    the time asked for has passed
+├── PayloadNotJson        the payload has a value that JSON cannot express
+├── PayloadTooLarge       the payload is larger than a timer may store
+└── EventAlreadySettled   the event has fired or was cancelled before
 """
 
 from __future__ import annotations
 
-from sagas.errors import Problem, Refusal
+from sagas import Problem, Refusal
 
 
 class TimerError(Problem):
@@ -35,8 +35,8 @@ class UnknownEvent(TimerError, Refusal):
 class ScheduledInThePast(TimerError, Refusal):
     code = "timer.in_the_past"
     status = 400
-    title = "The scheduled time has gone by"
-    advice = "Send a scheduled_at that lies in the future."
+    title = "The scheduled time has passed"
+    advice = "Send a scheduled_at in the future."
 
 
 class PayloadNotJson(TimerError, Refusal):
@@ -49,7 +49,7 @@ class PayloadNotJson(TimerError, Refusal):
 class PayloadTooLarge(TimerError, Refusal):
     code = "timer.payload_too_large"
     status = 400
-    title = "The payload is too large for an alarm"
+    title = "The payload is too large for a timer"
     advice = "Store the data elsewhere and put only its id into the payload."
 
 

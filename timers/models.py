@@ -1,4 +1,4 @@
-"""One row is one alarm: what should happen, to what, and when.
+"""One row is one timer: what should happen, to what, and when.
 
 SCHEDULED ── fires ───────────────────────▶ FIRED
     │  └──── firing failed ──▶ EXPIRED ── a later attempt works ──▶ FIRED
@@ -15,7 +15,7 @@ from django.db import models
 from django.db.models import F, Q
 from django.utils import timezone
 
-from sagas.ids import uuid7
+from sagas import uuid7
 from timers.clock import database_now
 
 LIVE = ("SCHEDULED", "EXPIRED")
@@ -29,7 +29,7 @@ class EventStatus(models.TextChoices):
 
 
 class ScheduledEventQuerySet(models.QuerySet["ScheduledEvent"]):
-    """Every status change is a compare-and-set: the old status stands in the WHERE, and the caller reads the count."""
+    """Every change of a status is a compare-and-set and returns how many rows changed."""
 
     def live(self) -> ScheduledEventQuerySet:
         return self.filter(status__in=LIVE)
@@ -38,14 +38,14 @@ class ScheduledEventQuerySet(models.QuerySet["ScheduledEvent"]):
         return self.live().filter(due_at__lte=database_now())
 
     def overdue(self, *, event_type: str) -> ScheduledEventQuerySet:
-        """Events whose time has passed and that nothing has acted on yet."""
+        """Timers whose time has passed and whose handler has not run yet."""
         return self.live().filter(event_type=event_type, scheduled_at__lte=database_now())
 
     def of(self, event_type: str, entity_id: str) -> ScheduledEventQuerySet:
         return self.filter(event_type=event_type, entity_id=entity_id)
 
     def claim(self, *, lease: timedelta) -> int:
-        """Put the rows out of other sweeps' sight for `lease` and count the attempt before it is made."""
+        """Make the due rows invisible to other sweeps for `lease`, and count the attempt before it is made."""
         return self.due().update(due_at=database_now(lease), attempts=F("attempts") + 1)
 
     def mark_fired(self) -> int:
@@ -55,18 +55,18 @@ class ScheduledEventQuerySet(models.QuerySet["ScheduledEvent"]):
         return self.live().update(status=EventStatus.CANCELLED, cancelled_at=database_now(), due_at=None)
 
     def mark_scheduled_again(self) -> int:
-        """Take a cancellation back: the alarm stands as it was set."""
+        """Undo a cancellation: the timer is scheduled for its old time."""
         cancelled = self.filter(status=EventStatus.CANCELLED)
         return cancelled.update(status=EventStatus.SCHEDULED, cancelled_at=None, due_at=F("scheduled_at"))
 
     def mark_expired(self, *, error: str, retry_in: timedelta | None) -> int:
-        """The firing failed: try again after `retry_in`, or leave it to a person when that is None."""
+        """The handler failed: try again after `retry_in`, or leave the timer to a person if that is None."""
         due_at = None if retry_in is None else database_now(retry_in)
         return self.live().update(status=EventStatus.EXPIRED, due_at=due_at, error=error)
 
 
 class ScheduledEvent(models.Model):
-    """An alarm. `scheduled_at` is what was asked for; `due_at` is when a sweep looks at it next (NULL: never)."""
+    """A timer. `scheduled_at` is the time asked for; `due_at` is when a sweep looks at it next (NULL: never)."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     event_type = models.CharField(max_length=100)
@@ -87,8 +87,8 @@ class ScheduledEvent(models.Model):
     class Meta:
         ordering = ("-created_at",)
         permissions = [
-            ("schedule_scheduledevent", "Can set alarms"),
-            ("cancel_scheduledevent", "Can switch alarms off"),
+            ("schedule_scheduledevent", "Can schedule timers"),
+            ("cancel_scheduledevent", "Can cancel timers"),
         ]
         indexes = [
             models.Index(fields=["due_at"], condition=Q(status__in=LIVE), name="timers_event_due"),

@@ -1,7 +1,7 @@
-"""Who acts when an alarm goes off: one handler per event type, registered by the app above at start-up.
+"""What happens when a timer fires: one handler for each event type, registered at start-up by the app that owns it.
 
-A handler runs inside the transaction that marks its event FIRED. It may write to the database and must leave the
-outside world alone, so that both commit or neither does.
+A handler runs inside the transaction that marks its timer FIRED, so that both commit or neither does. It may write to
+the database and must not call anything outside it.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ _handlers: dict[str, Handler] = {}
 
 
 def register(event_type: str, handler: Handler) -> None:
-    """Let `handler(entity_id, payload)` act on `event_type`. Two different handlers for one type are a mistake."""
+    """Call `handler(entity_id, payload)` when a timer of this type fires. Raises ValueError for a second handler."""
     if _handlers.get(event_type, handler) is not handler:
         raise ValueError(f"Event type {event_type!r} already has a handler: {_handlers[event_type]!r}")
     _handlers[event_type] = handler
 
 
 def handler_of(event_type: str) -> Handler | None:
+    """None if nothing handles this type."""
     return _handlers.get(event_type)
 
 
@@ -30,5 +31,5 @@ def event_types() -> list[str]:
 
 
 def unregister(event_type: str) -> None:
-    """Forget a handler; for tests that register one of their own."""
+    """Remove a handler, for tests that register their own."""
     _handlers.pop(event_type, None)

@@ -1,10 +1,10 @@
-"""Set an alarm, switch it off, and let the due ones ring.
+"""Schedule timers, cancel them, and fire those that are due.
 
-Ringing is claim, then effect: a sweep claims a batch by moving `due_at` ahead (rows another sweep holds are skipped),
-then fires each event in a transaction of its own, where the handler runs first and the compare-and-set to FIRED
-comes last. Handlers lock the rows of a saga before the event's row, as everybody else does, so nobody deadlocks;
-who finds the event settled rolls back, so each event acts exactly once. A sweep that dies leaves its batch
-to the next one after `CLAIM_LEASE`.
+A sweep first claims a batch of due timers: it moves their `due_at` into the future and skips rows that another sweep
+has locked. Then it fires each timer in a transaction of its own: the handler runs first, the compare-and-set to FIRED
+comes last. So handlers lock a saga's row before the timer's row, as all other code does, and nothing deadlocks. If the
+timer was cancelled or fired meanwhile, the transaction is rolled back; so each timer acts once at most. A sweep that
+dies leaves its batch to the next one, after `CLAIM_LEASE`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 from django.db import connection, transaction
 from django.utils import timezone
 
-from sagas.ids import uuid7
+from sagas import uuid7
 from timers.clock import database_now
 from timers.errors import (
     EventAlreadySettled,
@@ -35,7 +35,7 @@ from timers.registry import Handler, event_types, handler_of
 logger = logging.getLogger(__name__)
 
 SWEEP_BATCH_SIZE = 200
-# A sweep stops well before its task's time limit; the next one goes on where it stopped.
+# A sweep ends well before its task's time limit. The next one continues.
 SWEEP_BUDGET = timedelta(seconds=20)
 CLAIM_LEASE = timedelta(seconds=60)
 MAX_ATTEMPTS = 20
@@ -46,13 +46,17 @@ ERROR_LENGTH = 500
 
 
 class _AlreadySettled(Exception):
-    """Rolls a firing back whose event was cancelled or fired by somebody else meanwhile."""
+    """The timer was cancelled or fired meanwhile. Raised to roll back what its handler did."""
 
 
 def schedule(
     *, event_type: str, entity_id: str, scheduled_at: datetime, payload: dict[str, Any], owner: str = ""
 ) -> ScheduledEvent:
-    """Set an alarm, or answer with the live one this entity already has for the event type."""
+    """Schedule a timer for a moment in the future. If the entity has a live timer of this type, return that one.
+
+    `payload` is JSON, at most MAX_PAYLOAD_BYTES. Raises UnknownEventType, ScheduledInThePast, PayloadNotJson,
+    PayloadTooLarge.
+    """
     _require_handler(event_type)
     if scheduled_at <= timezone.now():
         raise ScheduledInThePast(f"{scheduled_at.isoformat()} is not in the future.")
@@ -72,8 +76,11 @@ def schedule_in(
     owner: str = "",
     event_id: uuid.UUID | None = None,
 ) -> ScheduledEvent:
-    """Set an alarm `delay` from now, by the database's clock. One with an id is set once at most: what was switched
-    off, even `cancel_for_good` before it was set, stays off."""
+    """Schedule a timer `delay` from now, by the database's clock, or return the live one.
+
+    A timer with an `event_id` is scheduled once at most: if it was cancelled, also by `cancel_permanently` before it
+    was scheduled, it stays cancelled. Raises UnknownEventType.
+    """
     _require_handler(event_type)
     moment = database_now(delay)
     event = ScheduledEvent(
@@ -87,9 +94,9 @@ def _require_storable(payload: dict[str, Any]) -> None:
     try:
         size = len(json.dumps(payload, allow_nan=False).encode())
     except ValueError:
-        raise PayloadNotJson("A number in the payload is beyond what JSON can express.") from None
+        raise PayloadNotJson("The payload has a number that JSON cannot express.") from None
     if size > MAX_PAYLOAD_BYTES:
-        raise PayloadTooLarge(f"A payload may have {MAX_PAYLOAD_BYTES} bytes.")
+        raise PayloadTooLarge(f"A payload may have at most {MAX_PAYLOAD_BYTES} bytes.")
 
 
 def _require_handler(event_type: str) -> Handler:
@@ -107,35 +114,38 @@ def _insert_or_existing(event: ScheduledEvent, *, due_at: Any) -> ScheduledEvent
 
 
 def cancel(*, event_type: str, entity_id: str) -> bool:
-    """Switch off the live alarm of an entity, if there is one; says whether there was."""
+    """Cancel the live timer of an entity, if there is one. Returns whether there was."""
     return ScheduledEvent.objects.of(event_type, entity_id).mark_cancelled() > 0
 
 
-def cancel_for_good(*, event_type: str, entity_id: str, event_id: uuid.UUID, delay: timedelta) -> None:
-    """Switch off the live alarm of an entity; if this one is not set yet, see to it that it never will be.
+def cancel_permanently(*, event_type: str, entity_id: str, event_id: uuid.UUID, delay: timedelta) -> None:
+    """Cancel the live timer of an entity. If the timer `event_id` is not scheduled yet, it never will be.
 
-    Whoever sets it at the same moment is waited for at the primary key, and switched off then. `restore` sets it to
-    ring `delay` from now.
+    A row that is inserted at the same moment is waited for at the primary key and then cancelled. `restore` would
+    schedule the timer for `delay` from now.
     """
     if cancel(event_type=event_type, entity_id=entity_id):
         return
-    never = ScheduledEvent(
+    cancelled = ScheduledEvent(
         pk=event_id, event_type=event_type, entity_id=entity_id, scheduled_at=database_now(delay),
         status=EventStatus.CANCELLED, cancelled_at=database_now(),
     )  # fmt: skip
-    ScheduledEvent.objects.bulk_create([never], ignore_conflicts=True)
+    ScheduledEvent.objects.bulk_create([cancelled], ignore_conflicts=True)
     cancel(event_type=event_type, entity_id=entity_id)
 
 
 def restore(*, event_type: str, entity_id: str) -> bool:
-    """Set an entity's last alarm again as it was, if it was cancelled and no other lives; says whether it was."""
+    """Schedule an entity's last timer again for its old time, if it was cancelled and no other is live.
+
+    Returns whether it was.
+    """
     events = ScheduledEvent.objects.of(event_type, entity_id)
     last = None if events.live().exists() else events.order_by("-created_at", "-pk").first()
     return last is not None and ScheduledEvent.objects.filter(pk=last.pk).mark_scheduled_again() > 0
 
 
 def cancel_event(*, event_id: str) -> ScheduledEvent:
-    """Switch off one alarm by its id; raises UnknownEvent or EventAlreadySettled."""
+    """Cancel a timer by its id (a UUID as text). Raises UnknownEvent, EventAlreadySettled."""
     won = ScheduledEvent.objects.filter(pk=event_id).mark_cancelled()
     event = ScheduledEvent.objects.filter(pk=event_id).first()
     if event is None:
@@ -146,13 +156,13 @@ def cancel_event(*, event_id: str) -> ScheduledEvent:
 
 
 def entities_with_live_timer(*, event_type: str, entity_ids: list[str]) -> set[str]:
-    """Which of these entities still have an alarm that some sweep will look at."""
+    """Those of the entities that have a timer which a sweep will still fire."""
     live = ScheduledEvent.objects.live().filter(event_type=event_type, entity_id__in=entity_ids, due_at__isnull=False)
     return set(live.values_list("entity_id", flat=True))
 
 
 def fire_due(*, budget: timedelta = SWEEP_BUDGET) -> int:
-    """Fire what is due, batch by batch until `budget` is spent; answers how many acted. Safe to run anywhere, twice."""
+    """Fire due timers in batches until `budget` is used up. Returns how many fired. Safe to run anywhere, and twice."""
     fired, stop_at = 0, time.monotonic() + budget.total_seconds()
     while time.monotonic() < stop_at and (batch := _claim_batch(SWEEP_BATCH_SIZE)):
         fired += sum(_fire(event) for event in batch)
@@ -172,21 +182,21 @@ def _claim_batch(size: int) -> list[ScheduledEvent]:
 
 
 def _fire(event: ScheduledEvent) -> bool:
-    log = {"event_id": str(event.pk), "event_type": event.event_type, "entity_id": event.entity_id}
+    log_extra = {"event_id": str(event.pk), "event_type": event.event_type, "entity_id": event.entity_id}
     try:
         with transaction.atomic():
             _require_handler(event.event_type)(event.entity_id, event.payload)
             if not ScheduledEvent.objects.filter(pk=event.pk).mark_fired():
                 raise _AlreadySettled
     except _AlreadySettled:
-        logger.info("Timer was settled by somebody else", extra={"action": "timer_lost", **log})
+        logger.info("Timer was cancelled or fired meanwhile", extra={"action": "timer_lost", **log_extra})
         return False
     except Exception as error:
-        # Whatever a handler raises, its own work is rolled back and the alarm must go on ringing.
-        logger.exception("Timer could not be acted on", extra={"action": "timer_failed", **log})
+        # Whatever a handler raises: its work is rolled back, and the timer must fire again.
+        logger.exception("Timer's handler failed", extra={"action": "timer_failed", **log_extra})
         _record_failure(event, error)
         return False
-    logger.info("Timer fired", extra={"action": "timer_fired", **log})
+    logger.info("Timer fired", extra={"action": "timer_fired", **log_extra})
     return True
 
 
@@ -197,13 +207,13 @@ def _record_failure(event: ScheduledEvent, error: Exception) -> None:
 
 
 def backoff(attempts: int) -> timedelta:
-    """5 s, 10 s, 20 s, … up to ten minutes."""
+    """How long to wait after so many failed attempts: 5 s, 10 s, 20 s, … up to ten minutes."""
     doublings = min(max(attempts - 1, 0), 10)
     delay: timedelta = FIRST_RETRY * 2**doublings
     return min(delay, LONGEST_RETRY)
 
 
-def ring_again(*, event_ids: list[str]) -> int:
-    """Give events whose attempts ran out another round; for an operator who has removed the cause."""
+def fire_again(*, event_ids: list[str]) -> int:
+    """Make timers that used up their attempts due again, once the cause is removed. Returns how many."""
     parked = ScheduledEvent.objects.live().filter(pk__in=event_ids, due_at__isnull=True)
     return parked.update(due_at=database_now(), attempts=0)

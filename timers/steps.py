@@ -1,6 +1,6 @@
-"""The timer as a participant of a saga: set the alarm that waits for somebody to accept, and take it back.
+"""The steps of timers in a saga: start the timer of the acceptance window, cancel it, restore it.
 
-`order_id` is, to this app, only the id of the entity the alarm watches.
+To this app `order_id` is only the id of the entity that the timer is about.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from django.conf import settings
 
 from timers import services
 
-#: An order's alarm has the order's id in this namespace, so that both who set it and who switch it off can name it.
-ALARMS = uuid.UUID("3f0c1b0e-9d5c-5a55-8d2a-6f2f0a6a3c11")
+#: A timer's id is derived from its order's id in this namespace, so that it is known before the timer is started.
+NAMESPACE = uuid.UUID("3f0c1b0e-9d5c-5a55-8d2a-6f2f0a6a3c11")
 
 
 class TimerStarted(TypedDict):
@@ -21,12 +21,12 @@ class TimerStarted(TypedDict):
 
 
 def start_timer(*, order_id: str, owner: str, saga_id: str) -> TimerStarted:
-    """Ring when the acceptance window has passed; doing it twice leaves one alarm.
+    """Start the timer that fires when the acceptance window is over. Doing it twice leaves one timer.
 
-    An order can be accepted as soon as it is CREATED, which is before this: then the alarm was switched off already.
+    A runner can accept the order before this step runs; then the timer is cancelled already and is not started.
     """
     event = services.schedule_in(
-        event_id=_alarm_id(order_id),
+        event_id=_timer_id(order_id),
         event_type=settings.ORDER_ACCEPTANCE_EVENT,
         entity_id=order_id,
         delay=settings.ORDER_ACCEPTANCE_WINDOW,
@@ -37,19 +37,19 @@ def start_timer(*, order_id: str, owner: str, saga_id: str) -> TimerStarted:
 
 
 def cancel_timer(*, order_id: str) -> None:
-    """Switch the alarm off; right also when it already rang, or is yet to be set."""
-    services.cancel_for_good(
+    """Cancel the timer. Also right if it has fired, or is not started yet."""
+    services.cancel_permanently(
         event_type=settings.ORDER_ACCEPTANCE_EVENT,
         entity_id=order_id,
-        event_id=_alarm_id(order_id),
+        event_id=_timer_id(order_id),
         delay=settings.ORDER_ACCEPTANCE_WINDOW,
     )
 
 
 def restore_timer(*, order_id: str) -> None:
-    """Set the alarm again as it was before `cancel_timer`; one whose time has passed meanwhile rings at once."""
+    """Schedule the timer as it was before `cancel_timer`. If its time has passed meanwhile, it fires at once."""
     services.restore(event_type=settings.ORDER_ACCEPTANCE_EVENT, entity_id=order_id)
 
 
-def _alarm_id(order_id: str) -> uuid.UUID:
-    return uuid.uuid5(ALARMS, order_id)
+def _timer_id(order_id: str) -> uuid.UUID:
+    return uuid.uuid5(NAMESPACE, order_id)

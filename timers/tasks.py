@@ -1,4 +1,4 @@
-"""Celery's door to the alarm clock; beat knocks here."""
+"""The Celery task that beat starts for timers."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from timers import services
 
 @shared_task(name="timers.sweep", ignore_result=True)
 def sweep() -> int:
-    """Fire every event that is due. Lost, doubled or late sweeps do no harm: the next one takes what is left."""
+    """Fire the due timers. Returns how many. A lost, doubled or late sweep does no harm: the next one continues."""
     return services.fire_due()

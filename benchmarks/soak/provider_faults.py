@@ -7,7 +7,7 @@ import random
 from dataclasses import dataclass, field
 from typing import Any
 
-from payments.sandbox.tables import SandboxAnswer, SandboxFault, SandboxIntent
+from payments.sandbox.models import SandboxAnswer, SandboxFault, SandboxIntent
 from tests.harness.customers import LOSES_REPLY
 
 #: The alias of the provider's ledger in this process.

@@ -31,8 +31,7 @@ from orders.idempotency import Answer, earlier_answer, once
 from orders.idempotency import Request as KeyedRequest
 from orders.models import Order, OrderQuerySet
 from orders.reasons import explanation
-from orders.roles import acting_as, decides_for_all, may_act_for_customers, may_cancel, sees_all_orders, visible_orders
-from orders.services import REFUNDABLE
+from orders.roles import decides_for_all, may_act_for_customers, may_cancel, sees_all_orders, visible_orders
 from orders.use_cases import cancel, place, preview
 from orders.use_cases.accept import Started
 from orders.use_cases.wait import problem_of, wait_for_end
@@ -188,15 +187,14 @@ def _cancel(request: Request, keyed_request: KeyedRequest, order: Order) -> Answ
     wish = CancelRequest(data=request.data or {})
     wish.is_valid(raise_exception=True)
     reason: dict[str, str] = dict(wish.validated_data)
-    is_refund = order.status in REFUNDABLE and decides_for_all(user)
-    way = cancel.refund if is_refund else cancel.cancel
+    may_refund = decides_for_all(user)
 
     tag = if_match(request)
 
     def work() -> Answer:
         if tag:
-            preview.require_unchanged(order, tag)
-        started = way(order, **reason, actor=user.get_username(), role=acting_as(user))
+            preview.require_unchanged(order, tag, may_refund=may_refund)
+        started = cancel.cancel_or_refund(order, **reason, actor=user.get_username(), may_refund=may_refund)
         words = {"reason_code": reason["reason_code"], "reason": explanation(**reason)}
         return Answer(202, started_body(order, started) | words, f"/api/sagas/{started.saga_id}")
 

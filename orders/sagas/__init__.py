@@ -1,4 +1,4 @@
-"""The product's sagas; importing this package makes them known to the engine."""
+"""The product's sagas. Importing this package registers them with the engine."""
 
 from orders.sagas.accept_order import accept_order
 from orders.sagas.complete_order import complete_order

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from django.conf import settings
 
-from orders import services
-from orders import steps as orders
+from orders import services as orders
 from orders.sagas.create_order import GATEWAY
 from orders.sagas.inputs import AcceptanceRequest
 from payments import steps as payments
@@ -17,7 +16,7 @@ accept_order = (
         "accept_order",
         takes=AcceptanceRequest,
         deadline=settings.SAGA_DEADLINE,
-        on_cancel=services.refuse_cancellation,
+        on_cancel=orders.refuse_cancellation,
         publishes=("order_id", "payment_id", "runner"),
     )
     .step(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from django.conf import settings
 
-from orders import services
-from orders import steps as orders
+from orders import inventory
+from orders import services as orders
 from orders.sagas.inputs import OrderRequest
 from payments import steps as payments
 from sagas import Retry, Saga, best_effort, undo
@@ -18,7 +18,7 @@ create_order = (
         "create_order",
         takes=OrderRequest,
         deadline=settings.SAGA_DEADLINE,
-        on_cancel=services.claim_for_cancellation,
+        on_cancel=orders.claim_for_cancellation,
         publishes=("order_id", "payment_id", "customer_id", "total_cents", "currency"),
         aliases={
             "saga.compensated": ("domain.order.OrderFailed",),
@@ -32,15 +32,15 @@ create_order = (
         compensate=undo(orders.cancel_order, done="order.cancelled"),
     )
     .read(
-        orders.validate_inventory,
+        inventory.validate_inventory,
         done=("inventory.validated", "domain.order.ReserveInventory"),
         failed="inventory.validation_failed",
     )
     .step(
-        orders.reserve_inventory,
+        inventory.reserve_inventory,
         done=("inventory.reserved", "domain.order.ProcessPayment"),
         failed="inventory.reservation_failed",
-        compensate=undo(orders.release_inventory, done="inventory.released"),
+        compensate=undo(inventory.release_inventory, done="inventory.released"),
     )
     .read(
         payments.get_payment_info,

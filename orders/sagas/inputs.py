@@ -1,4 +1,4 @@
-"""What the sagas take: everything their steps and undos need, minted or frozen before they start."""
+"""The input of each saga: all that its steps and compensations need, fixed before it starts."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class OrderRequest:
-    """JSON-able throughout. A line is `{sku or None, name, unit_price_cents, quantity}`.
+    """What create_order takes. All values can be stored as JSON.
 
-    `owner` is the user the order belongs to, `customer_id` the label the client gave that user. An empty
-    `payment_method` means the one stored for the owner.
+    A line is `{sku: str | None, name: str, unit_price_cents: int, quantity: int}`; a free line has no sku.
+    `owner` is the user the order belongs to, `customer_id` the name the client gave that user. `details` is the rest of
+    the request. An empty `payment_method` means the one stored for the owner. `restaurant` is empty if all lines are
+    free.
     """
 
     order_id: str
@@ -31,7 +33,7 @@ class OrderRequest:
 
 @dataclass(frozen=True)
 class AcceptanceRequest:
-    """What an accept-order saga takes: which runner wants which order."""
+    """What accept_order takes: which runner accepts which order."""
 
     order_id: str
     payment_id: str
@@ -40,7 +42,7 @@ class AcceptanceRequest:
 
 @dataclass(frozen=True)
 class CompletionRequest:
-    """What a complete-order saga takes: who is to be paid for which order."""
+    """What complete_order takes: who is paid for which order."""
 
     order_id: str
     restaurant: str
@@ -49,7 +51,7 @@ class CompletionRequest:
 
 @dataclass(frozen=True)
 class RefundRequest:
-    """What a refund-order saga takes: which order is taken back after it was accepted, and why."""
+    """What refund_order takes: which order is cancelled after it was accepted, and why."""
 
     order_id: str
     payment_id: str

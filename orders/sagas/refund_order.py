@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from orders import services
-from orders import steps as orders
+from orders import inventory
+from orders import services as orders
 from orders.sagas.create_order import GATEWAY
 from orders.sagas.inputs import RefundRequest
 from payments import steps as payments
@@ -13,7 +13,7 @@ refund_order = (
     Saga(
         "refund_order",
         takes=RefundRequest,
-        on_cancel=services.refuse_cancellation,
+        on_cancel=orders.refuse_cancellation,
         publishes=("order_id", "payment_id", "reason_code", "reason"),
     )
     .pivot(  # decided: from here on the customer gets the money back
@@ -28,6 +28,6 @@ refund_order = (
         uses="stripe",
     )
     .then(payments.cancel_escrow, done="escrow.cancelled", failed="escrow.cancel_failed")
-    .then(orders.release_inventory, done="inventory.released", failed="inventory.release_failed")
+    .then(inventory.release_inventory, done="inventory.released", failed="inventory.release_failed")
     .then(orders.cancel_order, done="order.cancelled")
 )

@@ -1,4 +1,4 @@
-"""A runner takes an order, brings it, and everybody is paid."""
+"""A runner accepts an order and delivers it; then everybody is paid."""
 
 from __future__ import annotations
 
@@ -7,31 +7,32 @@ from typing import Any
 
 from django.db import transaction
 
+import sagas
 from orders.models import Order
 from orders.sagas import accept_order, complete_order
 from orders.sagas.inputs import AcceptanceRequest, CompletionRequest
-from sagas.definition.saga import Saga
-from sagas.engine import commands
-from sagas.ids import uuid7
+from sagas import Saga, uuid7
 
-# Who is paid for free lines, which no restaurant's menu knows; an operator settles that account by hand.
+# The account that is paid for free lines, which belong to no restaurant. An operator pays it out by hand.
 FREE_LINES_PAYEE = "free-lines"
 
 
 @dataclass(frozen=True)
 class Started:
+    """A saga and its status after its first step."""
+
     saga_id: str
     saga_status: str
 
 
 def accept(order: Order, *, runner: str) -> Started:
-    """The order is the runner's, if nobody was faster; capturing the money follows. Raises CannotAccept."""
+    """Start accept_order. The first runner wins; the others get CannotAccept."""
     request = AcceptanceRequest(order_id=str(order.pk), payment_id=str(order.payment_id), runner=runner)
     return start(accept_order, request, order=order, owner=runner)
 
 
 def complete(order: Order) -> Started:
-    """The order is delivered; paying everybody follows. Raises CannotComplete."""
+    """Start complete_order for the order's own runner. Raises CannotComplete."""
     request = CompletionRequest(
         order_id=str(order.pk), restaurant=order.restaurant or FREE_LINES_PAYEE, runner=order.runner
     )
@@ -40,7 +41,7 @@ def complete(order: Order) -> Started:
 
 @transaction.atomic
 def start(saga: Saga, request: Any, *, order: Order, owner: str) -> Started:
-    """Start a saga about an order; its first step settles in the same transaction who won the order."""
+    """Start a saga about an order. Its first step runs in the same transaction, and its refusal is raised here."""
     key = f"{saga.name}:{order.pk}:{uuid7()}"
-    row = commands.start(saga, input=request, key=key, subject=str(order.pk), owner=owner)
+    row = sagas.start(saga, input=request, key=key, subject=str(order.pk), owner=owner)
     return Started(str(row.id), str(row.status.value))

@@ -1,13 +1,17 @@
-"""Cancelling an order on somebody's wish.
+"""Cancelling an order because somebody asks for it.
 
-Until a runner has accepted it the create-order saga is cancelled, through the engine's one door. After that the money
-has moved, so an operator's wish starts a saga of its own that gives it back.
+Until a runner accepts the order its create-order saga is cancelled. After that the money has moved: an operator's
+cancellation starts a saga of its own, refund_order, that gives it back.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from django.db import transaction
 
+import sagas
 from orders import services
 from orders.errors import CannotCancel
 from orders.models import Order
@@ -15,33 +19,47 @@ from orders.reasons import explanation
 from orders.sagas import refund_order
 from orders.sagas.inputs import RefundRequest
 from orders.use_cases.accept import Started, start
-from sagas.engine import commands
-from sagas.errors import CannotCancel as SagaCannotCancel
+from sagas import CannotCancel as SagaCannotCancel
+
+
+def cancel_or_refund(order: Order, *, reason_code: str, reason: str, actor: str, may_refund: bool) -> Started:
+    """The one place where an order is asked for its cancellation.
+
+    Raises CannotCancel, or the engine's AlreadyCancelling.
+    """
+    way = refund if may_refund and order.status in services.REFUNDABLE else cancel
+    return way(order, reason_code=reason_code, reason=reason, actor=actor)
 
 
 @transaction.atomic
-def cancel(order: Order, *, reason_code: str, reason: str, actor: str, role: str) -> Started:
-    """Start the cancellation. Raises CannotCancel or the engine's AlreadyCancelling."""
-    try:
-        with transaction.atomic():
-            words = explanation(reason_code, reason)
-            row = commands.cancel(order.saga_id, reason_code=reason_code, reason=words, actor=actor)
-    except SagaCannotCancel:
-        order.refresh_from_db(fields=["status"])
-        raise CannotCancel(f"The order is {order.status}.", order_id=str(order.pk), order_status=order.status) from None
-    services.note_cancelled_by(order_id=str(order.pk), actor=role)
+def cancel(order: Order, *, reason_code: str, reason: str, actor: str) -> Started:
+    """Cancel the create-order saga. Raises CannotCancel, or the engine's AlreadyCancelling."""
+    sentence = explanation(reason_code, reason)
+    with saying_where_the_order_is(order), transaction.atomic():
+        row = sagas.cancel(order.saga_id, reason_code=reason_code, reason=sentence, actor=actor)
     return Started(str(row.id), str(row.status.value))
 
 
+@contextmanager
+def saying_where_the_order_is(order: Order) -> Iterator[None]:
+    """The engine says where the saga is; who asks for an order is told where the order is."""
+    try:
+        yield
+    except SagaCannotCancel:
+        order.refresh_from_db(fields=["status"])
+        raise CannotCancel(f"The order is {order.status}.", order_id=str(order.pk), order_status=order.status) from None
+
+
 @transaction.atomic
-def refund(order: Order, *, reason_code: str, reason: str, actor: str, role: str) -> Started:
-    """Take back an order that was accepted or completed. Raises CannotCancel."""
-    request = RefundRequest(
-        order_id=str(order.pk),
-        payment_id=str(order.payment_id),
-        reason=explanation(reason_code, reason),
-        reason_code=reason_code,
-    )
+def refund(order: Order, *, reason_code: str, reason: str, actor: str) -> Started:
+    """Start refund_order for an order that was accepted or completed. Raises CannotCancel."""
+    request = refund_request(order, reason_code=reason_code, reason=explanation(reason_code, reason))
     started = start(refund_order, request, order=order, owner=actor)
-    services.note_cancelled_by(order_id=str(order.pk), actor=role)
+    services.record_cancelled_by(order_id=str(order.pk), actor=actor)
     return started
+
+
+def refund_request(order: Order, *, reason_code: str, reason: str) -> RefundRequest:
+    return RefundRequest(
+        order_id=str(order.pk), payment_id=str(order.payment_id), reason=reason, reason_code=reason_code
+    )

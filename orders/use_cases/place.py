@@ -1,7 +1,7 @@
-"""Placing an order: the menu's prices, a last look at the door, then the saga.
+"""Placing an order: check it against the menu, then start the saga.
 
-Everything a customer can get wrong is found here, before anything is written. What only time can bring (somebody else
-takes the last portion, the bank declines) the saga finds.
+All that a customer can get wrong is refused here, before anything is written. The saga refuses what can only happen
+later: somebody else orders the last portion, or the bank declines.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 from django.conf import settings
 from django.db import transaction
 
+import sagas
 from orders import inventory
 from orders.errors import (
     CurrencyMismatch,
@@ -24,14 +25,13 @@ from orders.errors import (
     UnknownProduct,
 )
 from orders.models import MenuItem
-from orders.money import to_cents
 from orders.sagas import create_order
 from orders.sagas.inputs import OrderRequest
+from payments.money import to_cents
 from payments.services import check_payment_method
-from sagas.engine import commands
-from sagas.ids import uuid7
+from sagas import uuid7
 
-# The most one payment can carry at the provider: eight digits of cents.
+# The largest payment the provider takes: eight digits of cents.
 MAX_TOTAL = Decimal("999999.99")
 
 
@@ -47,7 +47,7 @@ class NewLine:
 
 @dataclass(frozen=True)
 class NewOrder:
-    """An order as the customer sent it, in either dialect of the API."""
+    """An order as the customer sent it, in either of the API's two forms. `details` is the rest of the request."""
 
     customer_id: str
     lines: Sequence[NewLine]
@@ -64,7 +64,11 @@ class Placed:
 
 
 def prepare(order: NewOrder, *, owner: str) -> OrderRequest:
-    """The saga's input at today's prices. Raises the refusals of the door and writes nothing."""
+    """Return the saga's input, with current prices and new ids. Writes nothing.
+
+    Raises UnknownProduct, CurrencyMismatch, PriceChanged, SeveralRestaurants, TotalTooLarge, NothingToPay, OutOfStock,
+    UnknownPaymentMethod.
+    """
     items = _menu_items(order.lines)
     lines = [_line(line, items) for line in order.lines]
     food = sum((line.price * line.quantity for line in order.lines), Decimal(0))
@@ -90,9 +94,9 @@ def prepare(order: NewOrder, *, owner: str) -> OrderRequest:
 
 
 def place(request: OrderRequest) -> Placed:
-    """Start the saga; its first step writes the order in the same transaction."""
+    """Start the saga. Its first step writes the order in the same transaction."""
     with transaction.atomic():
-        saga = commands.start(
+        saga = sagas.start(
             create_order,
             input=request,
             key=f"create_order:{request.order_id}",
@@ -103,7 +107,7 @@ def place(request: OrderRequest) -> Placed:
 
 
 def _menu_items(lines: Sequence[NewLine]) -> dict[str, MenuItem]:
-    """The menu items the lines name; raises UnknownProduct, CurrencyMismatch or PriceChanged."""
+    """The menu items the lines name, by sku. Raises UnknownProduct, CurrencyMismatch or PriceChanged."""
     wanted = sorted({line.sku for line in lines if line.sku is not None})
     items: dict[str, MenuItem] = MenuItem.objects.on_sale().in_bulk(wanted) if wanted else {}
     unknown = [sku for sku in wanted if sku not in items]
@@ -117,7 +121,7 @@ def _menu_items(lines: Sequence[NewLine]) -> dict[str, MenuItem]:
 
 
 def _restaurant(items: Mapping[str, MenuItem]) -> str:
-    """Who makes the food and is paid for it; empty if every line is a free one. Raises SeveralRestaurants."""
+    """The restaurant that makes the food and is paid for it; empty if all lines are free. Raises SeveralRestaurants."""
     names = sorted({item.restaurant for item in items.values()})
     if len(names) > 1:
         raise SeveralRestaurants(f"One order can't be made by {' and '.join(names)}.", restaurants=names)

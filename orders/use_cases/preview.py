@@ -1,34 +1,32 @@
-"""What a cancellation would do, asked of the very code that would do it.
-
-The saga's row is read, cancelled in memory and thrown away; what the engine would then have to run is the answer. The
-`tag` names the state that answer holds for: sent back with the cancellation it makes sure that nothing moved meanwhile.
-"""
+"""What cancelling an order would do, found out by doing it and rolling it back; see `sagas.preview`."""
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
-from orders.errors import CannotCancel, OrderChanged
+import sagas
+from orders.errors import OrderChanged
 from orders.models import Order
-from orders.money import from_cents
 from orders.sagas import refund_order
-from orders.services import CANCELLABLE, REFUNDABLE
+from orders.services import REFUNDABLE
+from orders.use_cases.cancel import refund_request, saying_where_the_order_is
 from payments.models import EscrowTransaction, Payment
-from sagas.definition import registry
-from sagas.engine import dispatch
-from sagas.engine.execution import machine_of
-from sagas.machine.state import Row
-from sagas.models import SagaInstance
-from sagas.storage import storage
+from payments.money import decimal_text
+from sagas import Preview as SagaPreview
 
 _LIVE_AUTHORIZATION = ("PENDING", "AUTHORIZED", "CAPTURING")
+#: What may still prevent the cancellation between the preview and the request.
+MAY_REFUSE_CANCELLATION = ["A runner may accept the order first.", "The order may have ended by itself."]
+MAY_REFUSE_REFUND = ["The order's acceptance or payout may still be running."]
 
 
 @dataclass(frozen=True)
 class Preview:
-    """`way` is `cancel`, or `refund` once a runner has accepted; `runs` names what would run, in order."""
+    """`way` is `cancel`, or `refund` once a runner has accepted. `runs` names the functions that would run, in order.
+
+    A move of `money` is `{kind, from, to, amount, currency}`, with the amount as decimal text.
+    """
 
     order_id: str
     order_status: str
@@ -40,58 +38,55 @@ class Preview:
 
 
 def preview(order: Order, *, may_refund: bool) -> Preview:
-    """Raises CannotCancel if the order can't be cancelled by this user now."""
-    saga = SagaInstance.objects.get(pk=order.saga_id)
+    """Raises what the cancellation would raise now: CannotCancel, or the engine's AlreadyCancelling."""
     is_refund = may_refund and order.status in REFUNDABLE
-    if not is_refund and order.status not in CANCELLABLE:
-        raise CannotCancel(f"The order is {order.status}.", order_id=str(order.pk), order_status=order.status)
-    runs = [step.name for step in refund_order.steps[1:]] if is_refund else _undos(saga.key)
+    shown = _preview_refund(order) if is_refund else _preview_cancellation(order)
+    runs = [task.partition(".")[2] for task in shown.runs]
     return Preview(
         order_id=str(order.pk),
-        order_status=order.status,
+        order_status=shown.details["order_status"],
         way="refund" if is_refund else "cancel",
         runs=runs,
-        money=_money(order) if "revert_payment" in runs else [],
-        may_refuse=_may_refuse(is_refund=is_refund),
-        tag=tag_of(order),
+        money=shown.details["money"] if "revert_payment" in runs else [],
+        may_refuse=shown.details["may_refuse"],
+        tag=shown.tag,
     )
 
 
-def explain(order_id: str) -> dict[str, Any]:
-    """What cancelling the order's saga means for the order and its money; part of the engine's own preview."""
+def require_unchanged(order: Order, tag: str, *, may_refund: bool) -> None:
+    """Inside the cancelling transaction: compare under the saga's lock. Raises OrderChanged."""
+    if preview(order, may_refund=may_refund).tag != tag:
+        raise OrderChanged("The order changed after the preview.", order_id=str(order.pk))
+
+
+def _preview_cancellation(order: Order) -> SagaPreview:
+    with saying_where_the_order_is(order):
+        return sagas.preview(order.saga_id)
+
+
+def _preview_refund(order: Order) -> SagaPreview:
+    request = refund_request(order, reason_code="preview", reason="Preview")
+    return sagas.preview_start(refund_order, input=request, subject=str(order.pk))
+
+
+# -- what the engine's previews say of an order ---------------------------------------------------------------------
+def explain_cancellation(order_id: str) -> dict[str, Any]:
+    return _explain(order_id, MAY_REFUSE_CANCELLATION)
+
+
+def explain_refund(order_id: str) -> dict[str, Any]:
+    return _explain(order_id, MAY_REFUSE_REFUND)
+
+
+def _explain(order_id: str, may_refuse: list[str]) -> dict[str, Any]:
+    """What a cancellation means for the order and its money."""
     order = Order.objects.get(pk=order_id)
     return {
         "order_id": order_id,
         "order_status": order.status,
         "money": _money(order),
-        "may_refuse": _may_refuse(is_refund=False),
+        "may_refuse": may_refuse,
     }
-
-
-def tag_of(order: Order) -> str:
-    """Changes whenever what a cancellation would do may change."""
-    rows = SagaInstance.objects.filter(subject=str(order.pk)).order_by("pk")
-    sagas = list(rows.values_list("pk", "status", "position", "epoch", "attempt"))
-    payment = Payment.objects.filter(order_id=order.pk).values_list("status", "refund_claimed_cents").first()
-    status = Order.objects.values_list("status", flat=True).get(pk=order.pk)
-    state = repr((status, sagas, payment))
-    return hashlib.sha256(state.encode()).hexdigest()[:32]
-
-
-def require_unchanged(order: Order, tag: str) -> None:
-    """Inside the cancelling transaction: lock the saga, then compare. Raises OrderChanged."""
-    storage().lock(order.saga_id)
-    if tag_of(order) != tag:
-        raise OrderChanged("The order moved on after the preview.", order_id=str(order.pk))
-
-
-def _undos(key: str) -> list[str]:
-    row: Row | None = storage().find_by_key(key)
-    if row is None:
-        return []
-    machine_of(row).cancel(row, reason_code="", reason="", actor="")
-    undone = dispatch.remaining(row, registry.get(row.name, row.version))
-    return [name.partition(".")[2] for name, _ in undone]
 
 
 def _money(order: Order) -> list[dict[str, str]]:
@@ -115,13 +110,6 @@ def _move(kind: str, source: str, target: str, cents: int, payment: Payment) -> 
         "kind": kind,
         "from": source.lower(),
         "to": target,
-        "amount": str(from_cents(cents)),
+        "amount": decimal_text(cents),
         "currency": payment.currency,
     }
-
-
-def _may_refuse(*, is_refund: bool) -> list[str]:
-    """What may still stand in the way between the preview and the cancellation."""
-    if is_refund:
-        return ["The order's acceptance or payout may still be running."]
-    return ["A runner may accept the order first.", "The order may have ended by itself."]

@@ -1,4 +1,4 @@
-"""Waiting for a saga to end, for clients that would rather wait than poll."""
+"""Waiting for a saga to end, for clients that prefer waiting to polling."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ import time
 import uuid
 from collections.abc import Iterator
 
+import sagas
 from orders.errors import OrderError
-from sagas.errors import Problem
-from sagas.models import SagaInstance
-from sagas.statuses import OPEN, Status
+from sagas import Problem, SagaState, Status
 
 FIRST_PAUSE_SECONDS = 0.02
 LONGEST_PAUSE_SECONDS = 0.25
 
 
 class OrderNotPlaced(OrderError):
-    """The saga ended without an order; speaks with the code, status and advice of the refusal that stopped it."""
+    """The saga ended without an order. Takes the code, status, title and advice of the refusal that stopped it."""
 
     code = "order.not_placed"
     status = 409
@@ -24,25 +23,25 @@ class OrderNotPlaced(OrderError):
     advice = "Correct what the detail says and order again."
 
 
-def wait_for_end(saga_id: uuid.UUID, *, seconds: float) -> SagaInstance:
-    """The saga once nothing goes on by itself any more, or as it is after `seconds`."""
+def wait_for_end(saga_id: uuid.UUID, *, seconds: float) -> SagaState:
+    """Return the saga when it has ended or needs attention, or as it is after `seconds`."""
     give_up_at = time.monotonic() + seconds
     pause = FIRST_PAUSE_SECONDS
     while True:
-        saga = SagaInstance.objects.get(pk=saga_id)
+        saga = sagas.find(saga_id)
         left = give_up_at - time.monotonic()
-        if saga.status not in OPEN or left <= 0:
+        if not saga.is_open or left <= 0:
             return saga
         time.sleep(min(pause, left))
         pause = min(pause * 1.5, LONGEST_PAUSE_SECONDS)
 
 
-def problem_of(saga: SagaInstance, *, order_id: str) -> Problem | None:
-    """Why the saga brought no order; None if it did, or if it has not ended."""
-    if saga.status in OPEN or saga.status in (Status.COMPLETED, Status.NEEDS_ATTENTION):
+def problem_of(saga: SagaState, *, order_id: str) -> Problem | None:
+    """Why the saga ended without an order. None if there is an order, or if the saga has not ended."""
+    if saga.is_unsettled or saga.status is Status.COMPLETED:
         return None
     problem = OrderNotPlaced(
-        saga.reason or saga.error, saga_id=str(saga.pk), order_id=order_id, saga_status=saga.status
+        saga.reason or saga.error, saga_id=str(saga.id), order_id=order_id, saga_status=saga.status.value
     )
     known = next((kind for kind in _kinds(Problem) if kind.code == saga.reason_code), None)
     if saga.reason_code:

@@ -70,7 +70,7 @@ class ReleasePayment(Move):
     @extend_schema(request=ReleaseRequest, responses=PaymentResponse, operation_id="release_payment")
     def post(self, request: Request) -> Response:
         wish = read(ReleaseRequest, request)
-        payment = services.release(services.payment(wish["payment_id"]), reason=wish["reason"])
+        payment = services.void_authorization(services.payment(wish["payment_id"]), reason=wish["reason"])
         return Response(PaymentResponse(payment).data)
 
 
@@ -127,7 +127,7 @@ class ReleaseEscrow(Move):
             platform_fee_basis_points=services.platform_fee_basis_points(),
         )
         with within(services.REQUEST_SECONDS):
-            released = payout.release(str(wish["order_id"]), recipients)
+            released = payout.release_escrow(str(wish["order_id"]), recipients)
         return Response(EscrowResponse(released).data)
 
 

@@ -1,10 +1,16 @@
-"""The protocol that never leaves a hold behind, whatever is lost on the way (`docs` call it the late-effect problem).
+"""Authorize a payment and void it again, so that no authorization is left behind, whatever is lost on the way.
 
-A lost reply means unknown, never failed. So: 1. commit the payment and its key; 2. create the intent unconfirmed (no
-money moves); 3. commit its id; 4. only then confirm. To undo: put up a tombstone, then cancel that id until "canceled"
-is read back; a confirmation that arrives later fails at the provider, an earlier one is released by the cancel.
+A lost reply means that the outcome is unknown, never that the request failed. So:
 
-Every function may be run again from the top after a crash at any line. None may run inside a transaction.
+1. commit the payment row and its idempotency key;
+2. create the intent unconfirmed, which moves no money;
+3. commit the intent's id;
+4. only then confirm the intent.
+
+To undo: mark the payment VOIDING, then cancel the intent until "canceled" is read back. A confirmation that arrives
+later fails at the provider; one that came before is ended by the cancel.
+
+Every function may be run again from the start after a crash at any line. None may run inside a transaction.
 """
 
 from __future__ import annotations
@@ -26,7 +32,7 @@ from payments.errors import (
     UnknownPaymentMethod,
 )
 from payments.flows.capture import record_captured
-from payments.flows.keys import turn_key, with_key
+from payments.flows.keys import rotate_key, with_key
 from payments.flows.refund import refund_rest
 from payments.gateways import current_gateway
 from payments.gateways.base import Intent, IntentStatus
@@ -42,7 +48,10 @@ CANCEL_ROUNDS = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Terms:
-    """What is to be authorized. Committed before the provider hears of it; the same id never gets other terms."""
+    """What to authorize. Committed before the provider is asked; a payment id never gets other terms.
+
+    The ids are UUIDs as text, `currency` is ISO 4217, `payment_method_id` is the provider's token (`pm_…`).
+    """
 
     payment_id: str
     order_id: str
@@ -54,25 +63,26 @@ class Terms:
 
 
 def authorize(terms: Terms) -> Payment:
-    """Hold the amount on the customer's card, exactly once. Returns the AUTHORIZED payment.
+    """Authorize the amount on the customer's card, exactly once. Returns the payment, AUTHORIZED or already further.
 
-    Raises PaymentDeclined, AuthenticationRequired, UnknownPaymentMethod (the answer is no), PaymentReverted (an undo
-    was here first), GatewayUnavailable (unknown: run it again).
+    Raises PaymentDeclined, AuthenticationRequired, UnknownPaymentMethod, InvalidPayment (the answer is no),
+    PaymentReverted (it was voided before), PaymentTermsDiffer, GatewayUnavailable (unknown: run it again).
     """
-    payment = _open(terms)
+    payment = _get_or_insert(terms)
     if payment.status == PaymentStatus.PENDING and not payment.intent_id:
         payment = _create_intent(payment)
     if payment.status == PaymentStatus.PENDING:
         payment = _confirm_intent(payment)
-    return _settled(payment)
+    return _require_authorized(payment)
 
 
-def void(payment_id: str, order_id: str, *, reason: str, idempotency_key: str) -> Payment:
-    """Make sure that no authorization of this payment lives or can come alive; captured money is refunded.
+def void_authorization(payment_id: str, order_id: str, *, reason: str, idempotency_key: str) -> Payment:
+    """Make sure that this payment has no live authorization and never gets one. Captured money is refunded.
 
-    Works when authorize never ran, ran half, or runs at this moment. Returns only when the provider confirmed it.
+    Also right if `authorize` never ran, failed half way, or runs now. Returns only when the provider has confirmed it.
+    Raises GatewayUnavailable (unknown: run it again), PayoutInProgress, CannotRefund.
     """
-    payment = _bury(payment_id, order_id, reason=reason, idempotency_key=idempotency_key)
+    payment = _claim_void(payment_id, order_id, reason=reason, idempotency_key=idempotency_key)
     if payment.status == PaymentStatus.VOIDING:
         payment = _finish_void(payment)
     if payment.status == PaymentStatus.CAPTURED:
@@ -80,7 +90,7 @@ def void(payment_id: str, order_id: str, *, reason: str, idempotency_key: str) -
     return payment
 
 
-def _open(terms: Terms) -> Payment:
+def _get_or_insert(terms: Terms) -> Payment:
     wanted = Payment(
         id=uuid.UUID(terms.payment_id),
         order_id=uuid.UUID(terms.order_id),
@@ -91,20 +101,20 @@ def _open(terms: Terms) -> Payment:
         idempotency_key=terms.idempotency_key,
     )
     payment = _insert(wanted)
-    is_tombstone = payment.amount_cents == 0
-    if not is_tombstone and any(getattr(payment, name) != getattr(wanted, name) for name in FIXED_TERMS):
+    was_voided_before = payment.amount_cents == 0
+    if not was_voided_before and any(getattr(payment, name) != getattr(wanted, name) for name in FIXED_TERMS):
         raise PaymentTermsDiffer(f"Payment {payment.id} was requested with other terms before.")
     return payment
 
 
 def _insert(payment: Payment) -> Payment:
-    """Commit the row before the provider hears of it. A row that is there already, from an earlier run, is as good."""
+    """Commit the row before the provider is asked. Returns the existing row if an earlier run has inserted it."""
     try:
         payment.save(force_insert=True)
     except IntegrityError:
         found = Payment.objects.filter(pk=payment.pk).first()
         if found is None:
-            raise PaymentTermsDiffer(f"Order {payment.order_id} has another payment already.") from None
+            raise PaymentTermsDiffer(f"Order {payment.order_id} already has another payment.") from None
         return found
     return payment
 
@@ -116,7 +126,7 @@ def _create_intent(payment: Payment) -> Payment:
         Payment.objects.record_declined(payment.pk, refusal.code, status=PaymentStatus.PENDING)
         raise
     _require_terms(payment, intent)
-    if Payment.objects.remember_intent(payment.pk, intent.id, status=PaymentStatus.PENDING):
+    if Payment.objects.record_intent(payment.pk, intent.id, status=PaymentStatus.PENDING):
         payment.intent_id = intent.id
     else:
         payment.refresh_from_db()
@@ -145,21 +155,21 @@ def _confirm_intent(payment: Payment) -> Payment:
     except GatewayStateConflict:
         intent = current_gateway().retrieve_intent(payment.intent_id)
     if intent.is_replayed:
-        # A stored answer tells what was true when it was stored; the hold may have gone since.
+        # A stored answer was true when it was stored; the authorization may have ended since.
         intent = current_gateway().retrieve_intent(payment.intent_id)
-    _record(payment, intent)
+    _record_confirmation(payment, intent)
     payment.refresh_from_db()
     return payment
 
 
-def _record(payment: Payment, intent: Intent) -> None:
+def _record_confirmation(payment: Payment, intent: Intent) -> None:
     match intent.status:
         case IntentStatus.REQUIRES_CAPTURE:
             _require_terms(payment, intent)
             Payment.objects.record_authorized(payment.pk, capture_before=intent.capture_before)
         case IntentStatus.REQUIRES_ACTION:
-            # The customer could still complete it: that door is closed before the refusal is told.
-            Payment.objects.bury(payment.pk, decline_code=AUTHENTICATION_REQUIRED)
+            # The customer could still complete the authorization, so it is voided before the refusal is returned.
+            Payment.objects.claim_void(payment.pk, decline_code=AUTHENTICATION_REQUIRED)
         case IntentStatus.REQUIRES_PAYMENT_METHOD:
             code = intent.decline_code or "card_declined"
             Payment.objects.record_declined(payment.pk, code, status=PaymentStatus.PENDING)
@@ -169,8 +179,8 @@ def _record(payment: Payment, intent: Intent) -> None:
             raise GatewayUnavailable(f"The payment provider has not decided yet ({intent.status}).")
 
 
-def _settled(payment: Payment) -> Payment:
-    """Turn what is recorded into the caller's answer; the same record gives the same answer, however often."""
+def _require_authorized(payment: Payment) -> Payment:
+    """Return the payment, or raise why it is not authorized. The same row gives the same result however often."""
     if payment.status == PaymentStatus.VOIDING and payment.decline_code == AUTHENTICATION_REQUIRED:
         payment = _finish_void(payment)
     if payment.decline_code == AUTHENTICATION_REQUIRED:
@@ -183,14 +193,14 @@ def _settled(payment: Payment) -> Payment:
         detail = f"The card was declined: {payment.decline_code}."
         raise PaymentDeclined(detail, decline_code=payment.decline_code)
     if payment.status not in (PaymentStatus.AUTHORIZED, PaymentStatus.CAPTURING, PaymentStatus.CAPTURED):
-        raise PaymentReverted(f"Payment {payment.id} was reverted before it was authorized.")
+        raise PaymentReverted(f"Payment {payment.id} was voided before it was authorized.")
     return payment
 
 
-def _bury(payment_id: str, order_id: str, *, reason: str, idempotency_key: str) -> Payment:
-    """Put up the tombstone, even for a payment nobody has heard of yet: its authorize may be on the way."""
-    if not Payment.objects.bury(payment_id, reason=reason):
-        never_seen = Payment(
+def _claim_void(payment_id: str, order_id: str, *, reason: str, idempotency_key: str) -> Payment:
+    """Mark the payment VOIDING. One that does not exist is inserted as VOIDED: its `authorize` may still come."""
+    if not Payment.objects.claim_void(payment_id, reason=reason):
+        voided_before_it_began = Payment(
             id=uuid.UUID(payment_id),
             order_id=uuid.UUID(order_id),
             status=PaymentStatus.VOIDED,
@@ -199,14 +209,14 @@ def _bury(payment_id: str, order_id: str, *, reason: str, idempotency_key: str) 
             idempotency_key=idempotency_key,
             reason=reason,
         )
-        payment = Payment.objects.filter(pk=payment_id).first() or _insert(never_seen)
+        payment = Payment.objects.filter(pk=payment_id).first() or _insert(voided_before_it_began)
         if payment.status in (PaymentStatus.PENDING, PaymentStatus.AUTHORIZED):
-            Payment.objects.bury(payment_id, reason=reason)
+            Payment.objects.claim_void(payment_id, reason=reason)
     return Payment.objects.get(pk=payment_id)
 
 
 def _finish_void(payment: Payment) -> Payment:
-    if not payment.intent_id and not _learn_intent_id(payment):
+    if not payment.intent_id and not _find_intent(payment):
         Payment.objects.record_voided(payment.pk)
         payment.refresh_from_db()
         return payment
@@ -215,16 +225,16 @@ def _finish_void(payment: Payment) -> Payment:
     return payment
 
 
-def _learn_intent_id(payment: Payment) -> bool:
-    """Ask for the creation again with the same key: the provider then names the intent that may exist already.
+def _find_intent(payment: Payment) -> bool:
+    """Repeat the creation with the same key: the provider answers with the intent that may exist already.
 
-    False when it can't exist, or can't ever be confirmed because nobody will ever learn its id.
+    Returns False if there is none, or if none can ever be confirmed because nobody will know its id.
     """
     try:
         intent = with_key(payment, "create", lambda key: _request_intent(payment, key))
     except (UnknownPaymentMethod, InvalidPayment):
         return False
-    Payment.objects.remember_intent(payment.pk, intent.id, status=PaymentStatus.VOIDING)
+    Payment.objects.record_intent(payment.pk, intent.id, status=PaymentStatus.VOIDING)
     payment.refresh_from_db()
     return True
 
@@ -246,9 +256,9 @@ def _request_cancel(payment: Payment) -> None:
     try:
         with_key(payment, "cancel", lambda key: current_gateway().cancel_intent(payment.intent_id, key=key))
     except GatewayStateConflict as conflict:
-        # Canceled or captured already: reading it back tells which. A stored "not now" must not answer forever.
+        # Canceled or captured already: reading it back tells which. A stored "not now" would be repeated forever.
         if conflict.is_saved:
-            turn_key(payment)
+            rotate_key(payment)
 
 
 def _require_terms(payment: Payment, intent: Intent) -> None:
@@ -257,4 +267,4 @@ def _require_terms(payment: Payment, intent: Intent) -> None:
             "The provider answered with another amount",
             extra={"action": "payment_amount_differs", "payment_id": str(payment.id), "intent_id": intent.id},
         )
-        raise GatewayUnavailable("The payment provider answered with another amount than was asked for.")
+        raise GatewayUnavailable("The payment provider answered with another amount than requested.")

@@ -1,4 +1,4 @@
-"""Capturing: CAPTURING is claimed by compare-and-set, so that one capture wins over cancels and other captures."""
+"""Capturing. CAPTURING is claimed by compare-and-set, so that of several captures and voids only one wins."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ CAPTURABLE_AGAIN = (PaymentStatus.CAPTURING, PaymentStatus.CAPTURED)
 
 
 def capture(payment: Payment, amount_cents: int | None = None) -> Payment:
-    """Take the authorized amount, or part of it (the rest is released). Asking again for the same is answered alike.
+    """Capture the authorized amount, or part of it; the provider releases the rest. Repeating it changes nothing.
 
-    Raises CannotCapture, or GatewayUnavailable when the outcome is unknown (run it again).
+    Raises CannotCapture, or GatewayUnavailable (the outcome is unknown: run it again).
     """
     amount = payment.amount_cents if amount_cents is None else amount_cents
     if not Payment.objects.claim_capture(payment.pk, amount):
         _require_same_capture(payment, amount)
     payment.refresh_from_db()
     if payment.status == PaymentStatus.CAPTURING:
-        _settle(payment, _request(payment, amount))
+        _record_answer(payment, _request(payment, amount))
         payment.refresh_from_db()
     if payment.status not in (PaymentStatus.CAPTURED, PaymentStatus.REFUNDED):
         raise CannotCapture(f"The payment is {payment.status}.")
@@ -33,7 +33,7 @@ def capture(payment: Payment, amount_cents: int | None = None) -> Payment:
 
 @transaction.atomic
 def record_captured(payment: Payment, intent: Intent) -> bool:
-    """Believe the provider: this much was captured. The ledger hears of it in the same transaction."""
+    """Record what the provider captured, on the payment and in the ledger. Returns False if it was recorded before."""
     recorded = Payment.objects.record_captured(payment.pk, intent.received_cents, charge_id=intent.charge_id)
     if recorded:
         ledger.book_capture(payment, intent.received_cents)
@@ -61,7 +61,7 @@ def _request(payment: Payment, amount_cents: int) -> Intent:
     return gateway.retrieve_intent(payment.intent_id) if intent.is_replayed else intent
 
 
-def _settle(payment: Payment, intent: Intent) -> None:
+def _record_answer(payment: Payment, intent: Intent) -> None:
     if intent.status == IntentStatus.SUCCEEDED:
         record_captured(payment, intent)
     elif intent.status == IntentStatus.CANCELED:

@@ -1,4 +1,4 @@
-"""Escrow: a hold over an authorized payment until it is known who gets the money."""
+"""Escrow: an authorized payment is held for its order until it is known who gets the money."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from payments.errors import CannotCancelEscrow, CannotHoldEscrow, NotAuthorized,
 from payments.models import EscrowTransaction, Payment, PaymentStatus, TransactionStatus, TransactionType
 
 
-def hold(
+def create_hold(
     *, payment_id: str, order_id: str, owner: str, food_cents: int, delivery_fee_cents: int, currency: str
 ) -> EscrowTransaction:
-    """Promise the payment's amount to the order. No money moves. Raises NotAuthorized."""
+    """Hold the payment's amount for the order. No money moves. Raises NotAuthorized."""
     if not Payment.objects.filter(pk=payment_id, status=PaymentStatus.AUTHORIZED).exists():
         raise NotAuthorized(f"Payment {payment_id} is not authorized.")
     return EscrowTransaction.objects.create(
@@ -31,17 +31,20 @@ def hold(
 
 
 def cancel_hold(order_id: str, *, reason: str) -> None:
-    """Take the promise back, if there is one. A released escrow stays released: that money comes back by a refund."""
+    """Cancel the order's hold, if there is one. A released one stays released: its money comes back by a refund."""
     EscrowTransaction.objects.cancel_hold(order_id, reason=reason)
 
 
 def hold_payment(payment: Payment, *, food_cents: int, delivery_fee_cents: int) -> EscrowTransaction:
-    """Hold a payment that no saga holds. Raises NotAuthorized, CannotHoldEscrow."""
+    """Hold a payment of an order that has no saga. The fees must add up to its amount.
+
+    Raises NotAuthorized, CannotHoldEscrow.
+    """
     if food_cents + delivery_fee_cents != payment.amount_cents:
         raise CannotHoldEscrow("Food fee and delivery fee must add up to the payment's amount.")
     try:
         with transaction.atomic():
-            return hold(
+            return create_hold(
                 payment_id=str(payment.pk),
                 order_id=str(payment.order_id),
                 owner=payment.owner,
@@ -50,11 +53,11 @@ def hold_payment(payment: Payment, *, food_cents: int, delivery_fee_cents: int) 
                 currency=payment.currency,
             )
     except IntegrityError:
-        raise CannotHoldEscrow(f"Order {payment.order_id} has an escrow already.") from None
+        raise CannotHoldEscrow(f"Order {payment.order_id} already has an escrow.") from None
 
 
 def cancel(order_id: uuid.UUID, *, reason: str) -> EscrowTransaction:
-    """Take a hold back. Raises UnknownEscrow, CannotCancelEscrow once it is being paid out."""
+    """Cancel the order's hold. Raises UnknownEscrow, or CannotCancelEscrow once it is being paid out."""
     cancel_hold(str(order_id), reason=reason)
     held = EscrowTransaction.objects.filter(order_id=order_id, type=TransactionType.HOLD).first()
     if held is None:
@@ -65,4 +68,5 @@ def cancel(order_id: uuid.UUID, *, reason: str) -> EscrowTransaction:
 
 
 def hold_id(order_id: str) -> uuid.UUID:
+    """The id of the order's hold: derived, so that one order cannot have two."""
     return uuid.uuid5(uuid.UUID(str(order_id)), "escrow.hold")

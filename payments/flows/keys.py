@@ -1,4 +1,4 @@
-"""Idempotency keys that the provider has burned: a server error stored under a key answers forever."""
+"""Idempotency keys under which the provider stored a server error: it would repeat that error forever."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Answer = TypeVar("Answer")
 
 
 class Keyed(Protocol):
-    """A row with a key of its own: a refund, a payout, a reversal."""
+    """A row with its own idempotency key: a refund, a payout, a reversal."""
 
     id: uuid.UUID
     key_round: int
@@ -25,11 +25,13 @@ class Keyed(Protocol):
 
 
 def with_key(payment: Payment, effect: str, request: Callable[[str], Answer]) -> Answer:
-    """Send a request about a payment's intent under the payment's own key.
+    """Send a request about a payment's intent with the payment's idempotency key.
 
-    When the provider stored a server error under it, that key can never succeed again, so go on with the next one.
-    That is safe for the effects on an intent: an unconfirmed intent moves no money and only the one whose id was
-    committed is ever confirmed; confirming, capturing or canceling one intent twice is refused by the provider.
+    If the provider stored a server error under the key, that key can never succeed, so the next one is used. That is
+    safe for intents: an unconfirmed intent moves no money, and only the one whose id was committed is ever confirmed;
+    the provider refuses to confirm, capture or cancel one intent twice.
+
+    Raises GatewayUnavailable if the outcome is unknown, also after `KEY_ROUNDS` stored errors.
     """
     for _ in range(KEY_ROUNDS):
         try:
@@ -37,20 +39,23 @@ def with_key(payment: Payment, effect: str, request: Callable[[str], Answer]) ->
         except GatewayUnavailable as unavailable:
             if not unavailable.is_saved:
                 raise
-            turn_key(payment)
-    raise GatewayUnavailable("The payment provider keeps answering with stored errors.")
+            rotate_key(payment)
+    raise GatewayUnavailable("The payment provider repeats stored errors.")
 
 
-def turn_key(payment: Payment) -> None:
-    Payment.objects.turn_key(payment.pk, payment.key_round)
+def rotate_key(payment: Payment) -> None:
+    """Use the payment's next idempotency key from now on."""
+    Payment.objects.rotate_key(payment.pk, payment.key_round)
     payment.refresh_from_db(fields=["key_round"])
 
 
 def with_own_key(row: Keyed, request: Callable[[str], Answer], find: Callable[[], Answer | None]) -> Answer:
-    """Send a request that the provider would happily do twice (refund, transfer, reversal).
+    """Send a request that the provider would do twice if it came with two keys (refund, transfer, reversal).
 
-    After a stored server error nobody knows whether it was done, so `find` looks it up in the provider's list by the
-    id we wrote on it; only when it is not there is the next key tried.
+    After a stored server error it is unknown whether it was done. So `find` looks in the provider's list for the id
+    that we sent with it, and only if it is not there the next key is tried.
+
+    Raises GatewayUnavailable if the outcome is unknown, also after `KEY_ROUNDS` stored errors.
     """
     for _ in range(KEY_ROUNDS):
         try:
@@ -63,4 +68,4 @@ def with_own_key(row: Keyed, request: Callable[[str], Answer], find: Callable[[]
             return done
         row.key_round += 1
         row.save(update_fields=["key_round"])
-    raise GatewayUnavailable("The payment provider keeps answering with stored errors.")
+    raise GatewayUnavailable("The payment provider repeats stored errors.")

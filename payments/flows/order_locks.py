@@ -1,7 +1,7 @@
 """Who else decides about an order's money.
 
-Payments know no order. Whoever does registers a guard here, once, at start-up; the guard raises a Problem when the
-payments API must keep its hands off an order because a saga is taking care of it.
+Payments know no order. The app that does registers two functions here at start-up: a lock, which stops the payments API
+while a saga moves the order's money, and one that tells which orders are over.
 """
 
 from __future__ import annotations
@@ -9,38 +9,41 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 
-Guard = Callable[[uuid.UUID], None]
-_guards: list[Guard] = []
+#: Raises a Problem while the order with this id is locked.
+OrderLock = Callable[[uuid.UUID], None]
+#: Returns those of the given orders that are over (cancelled, failed) and may hold nobody's money.
+FindEnded = Callable[[list[uuid.UUID]], set[uuid.UUID]]
+
+_locks: list[OrderLock] = []
+_find_ended: list[FindEnded] = []
 
 
-def register(guard: Guard) -> None:
-    if guard not in _guards:
-        _guards.append(guard)
+def register(lock: OrderLock) -> None:
+    """Ask `lock` before the payments API moves an order's money. Registering it twice is registering it once."""
+    if lock not in _locks:
+        _locks.append(lock)
 
 
-def unregister(guard: Guard) -> None:
-    _guards.remove(guard)
+def unregister(lock: OrderLock) -> None:
+    _locks.remove(lock)
 
 
 def require_free(order_id: uuid.UUID) -> None:
-    """Raise the guard's Problem if this order's money is somebody else's to move."""
-    for guard in _guards:
-        guard(order_id)
+    """Raise the lock's Problem if only a saga may move this order's money now."""
+    for lock in _locks:
+        lock(order_id)
 
 
-DeadOrders = Callable[[list[uuid.UUID]], set[uuid.UUID]]
-_dead_orders: list[DeadOrders] = []
+def register_ended_orders(find: FindEnded) -> None:
+    """Ask `find` which orders are over. Registering it twice is registering it once."""
+    if find not in _find_ended:
+        _find_ended.append(find)
 
 
-def register_dead_orders(tell: DeadOrders) -> None:
-    """`tell` says which of the given orders are over (cancelled, failed) and must not hold anybody's money."""
-    if tell not in _dead_orders:
-        _dead_orders.append(tell)
+def unregister_ended_orders(find: FindEnded) -> None:
+    _find_ended.remove(find)
 
 
-def unregister_dead_orders(tell: DeadOrders) -> None:
-    _dead_orders.remove(tell)
-
-
-def dead_orders(order_ids: list[uuid.UUID]) -> set[uuid.UUID]:
-    return {order_id for tell in _dead_orders for order_id in tell(order_ids)} if order_ids else set()
+def ended_orders(order_ids: list[uuid.UUID]) -> set[uuid.UUID]:
+    """Those of the given orders that are over. An order nobody knows is not."""
+    return {order_id for find in _find_ended for order_id in find(order_ids)} if order_ids else set()

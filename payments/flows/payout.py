@@ -1,7 +1,7 @@
 """Paying restaurant, runner and platform out of escrow, and taking it back for a refund.
 
-Each payout and each reversal is a row first and a transfer at the provider second, so that a crash in between is
-finished by the next run.
+The row of each payout and reversal is committed before its transfer is requested, so that after a crash the next run
+finishes it.
 """
 
 from __future__ import annotations
@@ -29,13 +29,16 @@ from payments.models import (
 )
 
 BASIS_POINTS = 10_000
-# Who gives back first when a refund comes after the payout: the food is what most refunds are about.
+# Who pays back first for a refund after the payout: most refunds are about the food.
 REVERSAL_ORDER = (RecipientType.RESTAURANT, RecipientType.PLATFORM, RecipientType.RUNNER)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipients:
-    """Accounts at the provider. The platform keeps its fee on its own account: nothing is transferred."""
+    """Accounts at the provider (`acct_…`). The platform's fee stays on its own account: nothing is transferred.
+
+    The fee is in basis points of the food: 100 is one percent.
+    """
 
     restaurant: str
     runner: str
@@ -49,10 +52,10 @@ class Share:
     cents: int
 
 
-def release(order_id: str, recipients: Recipients) -> EscrowTransaction:
-    """Pay out what escrow holds for the order. Asking again finishes what was begun and pays nobody twice.
+def release_escrow(order_id: str, recipients: Recipients) -> EscrowTransaction:
+    """Pay out what escrow holds for the order. Calling it again finishes what was started and pays nobody twice.
 
-    Raises UnknownEscrow, CannotReleaseEscrow, GatewayUnavailable (unknown: run it again).
+    Returns the hold, RELEASED. Raises UnknownEscrow, CannotReleaseEscrow, GatewayUnavailable (unknown: run it again).
     """
     hold, payment = _claim_release(order_id, recipients)
     for payout in _rows(payment, TransactionType.RELEASE, status=TransactionStatus.PENDING):
@@ -63,8 +66,8 @@ def release(order_id: str, recipients: Recipients) -> EscrowTransaction:
 
 
 def shares(payment: Payment, hold: EscrowTransaction, recipients: Recipients) -> list[Share]:
-    """Split what is left of the captured money: the delivery fee first, then the food, of which the platform keeps
-    its part. To the cent: the shares add up to what is left."""
+    """Split what is left of the captured money: the delivery fee first, then the food, of which the platform gets its
+    fee, rounded down to the cent. The shares add up to what is left; nobody gets a share of 0."""
     available = payment.captured_cents - payment.refund_claimed_cents
     delivery = min(hold.delivery_fee_cents, available)
     food = available - delivery
@@ -102,9 +105,9 @@ def _write_payouts(payment: Payment, hold: EscrowTransaction, recipients: Recipi
 
 
 def claim_reversals(payment: Payment, refund_id: uuid.UUID) -> None:
-    """Inside the refund's claim: set aside what recipients must give back for it. The payment is locked.
+    """Write down what recipients must pay back for a refund. The caller has locked the payment and claimed the refund.
 
-    Raises PayoutInProgress while a payout has neither arrived nor failed.
+    Raises PayoutInProgress while it is not known whether a payout has arrived.
     """
     missing = -_unreleased(payment)
     if missing <= 0:
@@ -123,13 +126,14 @@ def claim_reversals(payment: Payment, refund_id: uuid.UUID) -> None:
 
 
 def reverse_pending(refund_id: uuid.UUID, payment: Payment) -> None:
+    """Take back what `claim_reversals` wrote down for this refund. Raises GatewayUnavailable (run it again)."""
     pending = _rows(payment, TransactionType.REVERSAL, status=TransactionStatus.PENDING, refund_id=refund_id)
     for reversal in pending:
-        _take_back(reversal, payment)
+        _finish_reversal(reversal, payment)
 
 
 def _unreleased(payment: Payment) -> int:
-    """Captured cents that are neither paid out nor claimed by a refund; negative: a refund needs reversals."""
+    """Captured cents that are neither paid out nor claimed by a refund. Negative if a refund needs reversals."""
     paid = _total(payment, TransactionType.RELEASE) - _total(payment, TransactionType.REVERSAL)
     return payment.captured_cents - payment.refund_claimed_cents - paid
 
@@ -182,7 +186,7 @@ def _transfer(payout: EscrowTransaction, payment: Payment) -> ProviderTransfer:
     gateway, group = current_gateway(), transfer_group(str(payment.order_id))
     payout_id = str(payout.pk)
 
-    def sent_already() -> ProviderTransfer | None:
+    def find_sent() -> ProviderTransfer | None:
         return next((sent for sent in gateway.list_transfers(group=group) if sent.payout_id == payout_id), None)
 
     def send(key: str) -> ProviderTransfer:
@@ -196,10 +200,10 @@ def _transfer(payout: EscrowTransaction, payment: Payment) -> ProviderTransfer:
             key=key,
         )
 
-    return with_own_key(payout, send, sent_already)
+    return with_own_key(payout, send, find_sent)
 
 
-def _take_back(reversal: EscrowTransaction, payment: Payment) -> None:
+def _finish_reversal(reversal: EscrowTransaction, payment: Payment) -> None:
     payout = EscrowTransaction.objects.get(
         order_id=reversal.order_id, type=TransactionType.RELEASE, recipient_type=reversal.recipient_type
     )
@@ -212,7 +216,7 @@ def _take_back(reversal: EscrowTransaction, payment: Payment) -> None:
 def _reverse(reversal: EscrowTransaction, payout: EscrowTransaction) -> ProviderReversal:
     gateway, reversal_id = current_gateway(), str(reversal.pk)
 
-    def reversed_already() -> ProviderReversal | None:
+    def find_reversed() -> ProviderReversal | None:
         done = gateway.list_reversals(payout.transfer_id)
         return next((one for one in done if one.reversal_id == reversal_id), None)
 
@@ -221,7 +225,7 @@ def _reverse(reversal: EscrowTransaction, payout: EscrowTransaction) -> Provider
         lambda key: gateway.reverse_transfer(
             payout.transfer_id, amount_cents=reversal.amount_cents, reversal_id=reversal_id, key=key
         ),
-        reversed_already,
+        find_reversed,
     )
 
 

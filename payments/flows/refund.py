@@ -1,6 +1,6 @@
-"""Refunds: cents are claimed on the payment first, so that concurrent refunds never pass what was captured.
+"""Refunds. The cents are claimed on the payment first, so that all refunds together are never more than was captured.
 
-A refund is paid from what escrow still holds; what was already paid out is reversed first, in a fixed order.
+A refund is paid from what escrow still holds. What was already paid out is taken back first, in a fixed order.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from payments.models import Payment, PaymentStatus, Refund, RefundStatus
 
 
 def refund(payment: Payment, *, amount_cents: int, key: str, reason: str) -> Refund:
-    """Give back part or all of what was captured. The same key twice is one refund.
+    """Refund part or all of what was captured. The same key twice is one refund. Returns it, SUCCEEDED.
 
-    Raises CannotRefund when not that much is left, PayoutInProgress, GatewayUnavailable (unknown: run it again).
+    Raises CannotRefund if less is left, PayoutInProgress, GatewayUnavailable (the outcome is unknown: run it again).
     """
     claimed = _claim(payment, amount_cents, refund_id=uuid.uuid5(payment.id, key), reason=reason)
     if claimed.status == RefundStatus.FAILED:
         raise CannotRefund("The payment provider refused this refund.")
-    return claimed if claimed.status == RefundStatus.SUCCEEDED else send(claimed, payment)
+    return claimed if claimed.status == RefundStatus.SUCCEEDED else send_refund(claimed, payment)
 
 
 def refund_rest(payment: Payment, *, reason: str) -> Payment:
-    """Refund whatever is neither refunded nor on its way back, and finish what is on its way."""
+    """Finish pending refunds, and refund what is left. Raises as `refund` does."""
     for pending in Refund.objects.filter(payment_id=payment.pk, status=RefundStatus.PENDING):
-        send(pending, payment)
+        send_refund(pending, payment)
     payment.refresh_from_db()
     left = payment.captured_cents - payment.refund_claimed_cents
     if left:
@@ -41,15 +41,15 @@ def refund_rest(payment: Payment, *, reason: str) -> Payment:
     return payment
 
 
-def send(claimed: Refund, payment: Payment) -> Refund:
-    """Finish a claimed refund: take back what was paid out, then give the customer the money."""
+def send_refund(claimed: Refund, payment: Payment) -> Refund:
+    """Finish a claimed refund: take back what was paid out, then send the money to the customer. Raises as `refund`."""
     payout.reverse_pending(claimed.pk, payment)
     try:
-        given = _request(claimed, payment.intent_id)
+        sent = _request(claimed, payment.intent_id)
     except GatewayStateConflict as conflict:
-        _give_up(claimed)
+        _fail_refund(claimed)
         raise CannotRefund(str(conflict)) from conflict
-    _record(claimed, payment, given)
+    _record(claimed, payment, sent)
     claimed.refresh_from_db()
     return claimed
 
@@ -80,25 +80,25 @@ def _request(claimed: Refund, intent_id: str) -> ProviderRefund:
     gateway = current_gateway()
     amount, refund_id = claimed.amount_cents, str(claimed.pk)
 
-    def given_already() -> ProviderRefund | None:
-        return next((given for given in gateway.list_refunds(intent_id) if given.refund_id == refund_id), None)
+    def find_sent() -> ProviderRefund | None:
+        return next((sent for sent in gateway.list_refunds(intent_id) if sent.refund_id == refund_id), None)
 
     return with_own_key(
         claimed,
         lambda key: gateway.refund_intent(intent_id, amount_cents=amount, refund_id=refund_id, key=key),
-        given_already,
+        find_sent,
     )
 
 
 @transaction.atomic
-def _record(claimed: Refund, payment: Payment, given: ProviderRefund) -> None:
+def _record(claimed: Refund, payment: Payment, sent: ProviderRefund) -> None:
     pending = Refund.objects.filter(pk=claimed.pk, status=RefundStatus.PENDING)
-    if pending.update(status=RefundStatus.SUCCEEDED, provider_id=given.id):
+    if pending.update(status=RefundStatus.SUCCEEDED, provider_id=sent.id):
         Payment.objects.record_refunded(payment.pk, claimed.amount_cents)
         ledger.book_refund(payment, claimed.pk, claimed.amount_cents)
 
 
 @transaction.atomic
-def _give_up(claimed: Refund) -> None:
+def _fail_refund(claimed: Refund) -> None:
     if Refund.objects.filter(pk=claimed.pk, status=RefundStatus.PENDING).update(status=RefundStatus.FAILED):
-        Payment.objects.give_up_refund(claimed.payment_id, claimed.amount_cents)
+        Payment.objects.cancel_refund_claim(claimed.payment_id, claimed.amount_cents)

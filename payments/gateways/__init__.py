@@ -1,4 +1,4 @@
-"""Which payment provider answers: Stripe when a key is set, otherwise the sandbox behind the same SDK."""
+"""Which payment provider is used: Stripe if a key is set, else the sandbox behind the same SDK."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 
+from payments.gateways import sandbox
 from payments.gateways.base import PaymentGateway
 
 if TYPE_CHECKING:
@@ -21,10 +22,12 @@ _chosen: contextvars.ContextVar[PaymentGateway | None] = contextvars.ContextVar(
 
 
 def is_sandbox() -> bool:
+    """Whether the sandbox is the payment provider, here or at `STRIPE_API_BASE`."""
     return not settings.STRIPE_API_KEY
 
 
 def current_gateway() -> PaymentGateway:
+    """The gateway of `use_gateway`, else the one of the settings."""
     chosen = _chosen.get()
     if chosen is not None:
         return chosen
@@ -33,7 +36,7 @@ def current_gateway() -> PaymentGateway:
 
 @contextlib.contextmanager
 def use_gateway(gateway: PaymentGateway) -> Iterator[PaymentGateway]:
-    """Answer with this gateway inside the block (recorders, a second provider)."""
+    """Make this the current gateway inside the block, for a recorder or a second provider."""
     token = _chosen.set(gateway)
     try:
         yield gateway
@@ -50,19 +53,18 @@ def _gateway(api_key: str, api_base: str) -> PaymentGateway:
 
 
 def open_client(api_key: str, api_base: str = "", *, http_client: HTTPClient | None = None) -> StripeClient:
-    """The SDK's client, over Stripe's API, another address, the sandbox in this process, or a client of your own."""
+    """The SDK's client. Without `http_client` it calls Stripe, `api_base`, or the sandbox in this process."""
     import stripe
 
     from payments.gateways.http import BoundedHTTPClient
-    from payments.sandbox.client import FakeStripe
 
     stripe.enable_telemetry = False
-    # The SDK reports every request at INFO; ours are in the history of the saga.
+    # The SDK logs every request at INFO; ours are in the history of the saga.
     logging.getLogger("stripe").setLevel(logging.WARNING)
     # The SDK never retries by itself: the engine does, with the same key, and counts the attempts.
     options: dict[str, Any] = {"max_network_retries": 0}
     if api_base:
         options["base_addresses"] = {"api": api_base}
     if http_client is None:
-        http_client = BoundedHTTPClient() if api_key or api_base else FakeStripe()
+        http_client = BoundedHTTPClient() if api_key or api_base else sandbox.http_client()
     return stripe.StripeClient(api_key or SANDBOX_API_KEY, http_client=http_client, **options)

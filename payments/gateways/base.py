@@ -1,7 +1,9 @@
-"""The port to a payment provider: what the protocol may ask, in whole cents and plain values.
+"""The port to a payment provider: the requests that the flows send, in whole cents and plain values.
 
-Every method is one request. It returns what the provider said, or raises `payments.errors`: GatewayUnavailable when
-the outcome is unknown, GatewayStateConflict when the object's state forbids it, a Refusal when the answer is no.
+Every method is one request. It returns the provider's answer or raises an error of `payments.errors`:
+GatewayUnavailable if the outcome is unknown, GatewayStateConflict if the object's state forbids it, GatewayMisuse if
+the request is wrong, a Refusal if the answer is no. `key` is the idempotency key of the request; `currency` is ISO 4217
+in capitals.
 """
 
 from __future__ import annotations
@@ -37,7 +39,10 @@ class IntentStatus(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Intent:
-    """A PaymentIntent as the provider told it. `is_replayed`: a stored answer, which may be older than the truth."""
+    """A PaymentIntent as the provider shows it. `is_replayed`: a stored answer, which may no longer be true.
+
+    `payment_id` and `order_id` are ours, sent as metadata when the intent was created.
+    """
 
     id: str
     status: IntentStatus
@@ -56,6 +61,8 @@ class Intent:
 
 @dataclass(frozen=True, kw_only=True)
 class ProviderRefund:
+    """A refund as the provider shows it; `refund_id` is ours."""
+
     id: str
     amount_cents: int
     status: str
@@ -65,6 +72,8 @@ class ProviderRefund:
 
 @dataclass(frozen=True, kw_only=True)
 class ProviderTransfer:
+    """A transfer as the provider shows it; `payout_id` is ours, `destination` an account at the provider."""
+
     id: str
     amount_cents: int
     reversed_cents: int
@@ -75,6 +84,8 @@ class ProviderTransfer:
 
 @dataclass(frozen=True, kw_only=True)
 class ProviderReversal:
+    """The reversal of a transfer as the provider shows it; `reversal_id` is ours."""
+
     id: str
     amount_cents: int
     reversal_id: str = ""
@@ -84,10 +95,13 @@ class PaymentGateway(Protocol):
     def create_intent(
         self, *, amount_cents: int, currency: str, payment_method_id: str, payment_id: str, order_id: str, key: str
     ) -> Intent:
-        """Create an unconfirmed intent with manual capture. No money moves."""
+        """Create an unconfirmed intent with manual capture. No money moves.
+
+        Raises UnknownPaymentMethod, InvalidPayment.
+        """
 
     def confirm_intent(self, intent_id: str, *, key: str) -> Intent:
-        """Authorize. Raises PaymentDeclined for a definite no."""
+        """Authorize the amount. Raises PaymentDeclined if the answer is definitely no."""
 
     def retrieve_intent(self, intent_id: str) -> Intent: ...
 
@@ -124,7 +138,7 @@ class PaymentGateway(Protocol):
 
 @contextlib.contextmanager
 def within(seconds: float) -> Iterator[None]:
-    """Bound every gateway call in the block: together they end `seconds` from now."""
+    """Limit the gateway calls in the block: all of them together may take `seconds`."""
     token = _deadline.set(time.monotonic() + seconds)
     try:
         yield
@@ -133,7 +147,7 @@ def within(seconds: float) -> Iterator[None]:
 
 
 def seconds_left() -> float:
-    """Time a call may still take. Raises GatewayUnavailable when there is none."""
+    """How many seconds a call may still take. Raises GatewayUnavailable if none are left."""
     deadline = _deadline.get()
     if deadline is None:
         return DEFAULT_CALL_SECONDS
@@ -144,6 +158,6 @@ def seconds_left() -> float:
 
 
 def require_no_transaction() -> None:
-    """A call to the provider inside an open transaction would hold locks while waiting, and roll back what is known."""
+    """Raise RuntimeError inside a transaction: a call would hold its locks, and a rollback would lose the record."""
     if connection.in_atomic_block:
         raise RuntimeError("A payment gateway may not be called while a database transaction is open.")

@@ -1,4 +1,4 @@
-"""The SDK's HTTP client with the step's time limit instead of the SDK's 80 seconds."""
+"""The SDK's HTTP client, with the step's time limit instead of the SDK's 80 seconds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from payments.gateways.base import seconds_left
 
 
 class BoundedHTTPClient(stripe.RequestsClient):
-    """One client serves all threads, so the limit is read per request and not stored."""
+    """All threads share one client, so the limit is read for each request and not stored."""
 
     @property
     def _timeout(self) -> float:

@@ -1,5 +1,5 @@
-"""The one gateway, on the official SDK. Whether Stripe, the sandbox or a separate provider process answers is
-decided by the HTTP client and the base address behind the SDK, never by other code here.
+"""The only gateway, on the official SDK. The HTTP client and the base address behind the SDK decide whether Stripe, the
+sandbox or a separate provider process answers; the code here is the same for all of them.
 """
 
 from __future__ import annotations
@@ -145,11 +145,12 @@ class StripeGateway:
 
 
 def transfer_group(order_id: str) -> str:
+    """What the provider groups the transfers of one order by."""
     return f"order_{order_id}"
 
 
 def _ask(request: Callable[[], Any], read: Callable[[Any], Answer]) -> Answer:
-    """Send one request and read its answer. What can't be read proves nothing, so it counts as no answer."""
+    """Send one request and read its answer. An answer that can't be read proves nothing, so it counts as none."""
     import stripe
 
     require_no_transaction()
@@ -164,7 +165,7 @@ def _ask(request: Callable[[], Any], read: Callable[[Any], Answer]) -> Answer:
 
 
 def _translated(error: Any) -> Exception:
-    """Say in our words what the SDK raised. Whatever is not a definite no is an unknown outcome."""
+    """Our error for an error of the SDK. All that is not definitely no is an unknown outcome."""
     import stripe
 
     is_saved = (error.headers or {}).get("idempotent-replayed") == "true"
@@ -233,8 +234,8 @@ def _intent(found: Any) -> Intent:
         charge_id=shown.id if shown else charge or "",
         refunded_cents=_cents(shown.amount_refunded) if shown else 0,
         capture_before=_capture_before(shown),
-        payment_id=_noted(found, "payment_id"),
-        order_id=_noted(found, "order_id"),
+        payment_id=_metadata(found, "payment_id"),
+        order_id=_metadata(found, "order_id"),
         created_at=datetime.fromtimestamp(found.created, UTC),
         is_replayed=_is_replayed(found),
     )
@@ -259,8 +260,8 @@ def _capture_before(charge: Any) -> datetime | None:
     return datetime.fromtimestamp(stamp, UTC) if stamp else None
 
 
-def _noted(found: Any, name: str) -> str:
-    """What we wrote on the object when we asked for it. The SDK's metadata is no dict, it only answers to `in`."""
+def _metadata(found: Any, name: str) -> str:
+    """What we sent as metadata with the request. The SDK's metadata is not a dict, but it supports `in`."""
     metadata = found.metadata
     if metadata is None or name not in metadata:
         return ""
@@ -272,7 +273,7 @@ def _refund(found: Any) -> ProviderRefund:
         id=found.id,
         amount_cents=_cents(found.amount),
         status=found.status,
-        refund_id=_noted(found, "refund_id"),
+        refund_id=_metadata(found, "refund_id"),
         is_replayed=_is_replayed(found),
     )
 
@@ -284,9 +285,9 @@ def _transfer(found: Any) -> ProviderTransfer:
         reversed_cents=_cents(found.amount_reversed),
         destination=found.destination,
         group=found.transfer_group or "",
-        payout_id=_noted(found, "payout_id"),
+        payout_id=_metadata(found, "payout_id"),
     )
 
 
 def _reversal(found: Any) -> ProviderReversal:
-    return ProviderReversal(id=found.id, amount_cents=_cents(found.amount), reversal_id=_noted(found, "reversal_id"))
+    return ProviderReversal(id=found.id, amount_cents=_cents(found.amount), reversal_id=_metadata(found, "reversal_id"))

@@ -1,4 +1,4 @@
-"""The payments tables: methods, payments, refunds, escrow, the ledger, and the sandbox provider's own ones."""
+"""The payments tables: methods, payments, refunds, escrow, the ledger and the provider's events."""
 
 from payments.models.escrow import EscrowTransaction, RecipientType, TransactionStatus, TransactionType
 from payments.models.ledger import (
@@ -12,7 +12,6 @@ from payments.models.methods import PaymentMethod
 from payments.models.payment import UNSETTLED, Payment, PaymentStatus
 from payments.models.refund import Refund, RefundStatus
 from payments.models.webhook import ProviderEvent
-from payments.sandbox.tables import SandboxAnswer, SandboxFault, SandboxIntent, SandboxRefund, SandboxTransfer
 
 __all__ = [
     "UNSETTLED",
@@ -29,11 +28,6 @@ __all__ = [
     "RecipientType",
     "Refund",
     "RefundStatus",
-    "SandboxAnswer",
-    "SandboxFault",
-    "SandboxIntent",
-    "SandboxRefund",
-    "SandboxTransfer",
     "TransactionStatus",
     "TransactionType",
 ]

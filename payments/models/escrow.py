@@ -1,4 +1,4 @@
-"""Escrow: what is held for an order, what was paid out of it, and what came back."""
+"""Escrow: what is held for an order, what was paid out of it, and what was taken back."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class RecipientType(models.TextChoices):
 
 
 class EscrowQuerySet(models.QuerySet["EscrowTransaction"]):
-    """The mutators are compare-and-set: True means this caller made the change."""
+    """All changes are compare-and-set. They return True if this call made the change."""
 
     def cancel_hold(self, order_id: uuid.UUID | str, *, reason: str) -> bool:
         rows = self.filter(order_id=order_id, type=TransactionType.HOLD, status=TransactionStatus.HELD)
@@ -64,8 +64,8 @@ class EscrowQuerySet(models.QuerySet["EscrowTransaction"]):
 
 
 class EscrowTransaction(models.Model):
-    """A hold is a promise over an authorized payment: no money moves. A release pays one recipient out of what was
-    captured, a reversal takes such a payment back for a refund."""
+    """A hold reserves an authorized payment for an order; no money moves. A release pays one recipient out of what was
+    captured. A reversal takes such a payment back for a refund."""
 
     Type = TransactionType
     Status = TransactionStatus
@@ -138,4 +138,5 @@ class EscrowTransaction(models.Model):
         return f"{self.type} {self.id} {self.status}"
 
     def key(self) -> str:
+        """The idempotency key of the transfer or reversal at the provider."""
         return f"{self.type.lower()}:{self.id}:{self.key_round}"

@@ -1,7 +1,7 @@
-"""The ledger: every row takes whole cents from one account and gives them to another.
+"""The ledger: every row moves whole cents from one account to another.
 
-A row with two sides balances by construction: no statement can write half of it. Rows are never changed or deleted;
-triggers in the database see to that (migration 0003).
+A row has both sides, so it always balances: no statement can write half of it. Triggers in the database (migration
+0003) refuse to change or delete rows.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class AccountKind(models.TextChoices):
 
 
 class LedgerAccount(models.Model):
-    """The id reads `kind:holder:currency`, so that a check can hold both sides of an entry to one currency."""
+    """The id is `kind:holder:currency`, so that a CHECK can compare the currency of both sides of an entry."""
 
     id = models.CharField(max_length=ACCOUNT_ID_LENGTH, primary_key=True)
     kind = models.CharField(max_length=16, choices=AccountKind.choices)
@@ -55,7 +55,7 @@ class LedgerTransactionKind(models.TextChoices):
 
 
 class LedgerTransaction(models.Model):
-    """Why money moved. The key is derived from what caused it, so nothing is booked twice."""
+    """Why money moved. The key is derived from the cause, so nothing is booked twice."""
 
     id = models.UUIDField(primary_key=True, editable=False)
     key = models.CharField(max_length=KEY_LENGTH, unique=True)
@@ -78,7 +78,7 @@ class LedgerTransaction(models.Model):
 
 
 class LedgerEntry(models.Model):
-    """`amount_cents` leave `debit` and arrive at `credit`."""
+    """`amount_cents` move from the account `debit` to the account `credit`."""
 
     id = models.BigAutoField(primary_key=True)
     transaction = models.ForeignKey(LedgerTransaction, on_delete=models.PROTECT, related_name="entries")

@@ -1,4 +1,4 @@
-"""How long the texts in the payments tables may be."""
+"""Maximum lengths of the texts in the payments tables, in characters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A payment: one authorization for one order. Amounts are whole cents; the currency travels with them."""
+"""A payment: one authorization for one order. Amounts are whole cents, with their currency beside them."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class PaymentStatus(models.TextChoices):
     AUTHORIZED -> CAPTURING | VOIDING | EXPIRED
     CAPTURING  -> CAPTURED | EXPIRED | VOIDING
     VOIDING    -> VOIDED | CAPTURED (the capture was faster: refund it)
-    CAPTURED   -> REFUNDED (once all of it went back)
-    VOIDING is the tombstone: from there on no authorization of this payment can be recorded or confirmed any more.
+    CAPTURED   -> REFUNDED (when all of it was refunded)
+    From VOIDING on, no authorization of this payment can be recorded or confirmed any more.
     """
 
     PENDING = "PENDING"
@@ -41,9 +41,10 @@ VOIDABLE = (PaymentStatus.PENDING, PaymentStatus.AUTHORIZED, PaymentStatus.CAPTU
 
 
 class PaymentQuerySet(models.QuerySet["Payment"]):
-    """The mutators are compare-and-set: True means this caller made the change, False that the row had moved on."""
+    """All changes are compare-and-set. They return True if this call made the change, False if the row was not in a
+    status that allows it."""
 
-    def remember_intent(self, payment_id: PaymentId, intent_id: str, *, status: PaymentStatus) -> bool:
+    def record_intent(self, payment_id: PaymentId, intent_id: str, *, status: PaymentStatus) -> bool:
         rows = self.filter(pk=payment_id, status=status, intent_id="")
         return rows.update(intent_id=intent_id, updated_at=timezone.now()) == 1
 
@@ -62,35 +63,36 @@ class PaymentQuerySet(models.QuerySet["Payment"]):
         changed = rows.update(status=PaymentStatus.DECLINED, decline_code=decline_code, updated_at=timezone.now())
         return changed == 1
 
-    def bury(self, payment_id: PaymentId, *, reason: str = "", decline_code: str = "") -> bool:
-        """Put up the tombstone: whoever authorizes later finds it."""
+    def claim_void(self, payment_id: PaymentId, *, reason: str = "", decline_code: str = "") -> bool:
+        """Mark the payment VOIDING, also while it is being captured. An `authorize` that runs later stops there."""
         rows = self.filter(pk=payment_id, status__in=VOIDABLE)
         changes = {"status": PaymentStatus.VOIDING, "updated_at": timezone.now()}
-        noted = {"reason": reason[:REASON_LENGTH], "decline_code": decline_code}
-        return rows.update(**changes, **{field: text for field, text in noted.items() if text}) == 1
+        texts = {"reason": reason[:REASON_LENGTH], "decline_code": decline_code}
+        return rows.update(**changes, **{field: text for field, text in texts.items() if text}) == 1
 
     def record_voided(self, payment_id: PaymentId) -> bool:
         rows = self.filter(pk=payment_id, status=PaymentStatus.VOIDING)
         return rows.update(status=PaymentStatus.VOIDED, updated_at=timezone.now()) == 1
 
-    def claim_release(self, payment_id: PaymentId, *, reason: str) -> bool:
-        """Put up the tombstone for an authorization that nobody is capturing."""
+    def claim_void_unless_captured(self, payment_id: PaymentId, *, reason: str) -> bool:
+        """Mark the payment VOIDING if it is neither captured nor being captured."""
         rows = self.filter(pk=payment_id, status__in=(PaymentStatus.PENDING, PaymentStatus.AUTHORIZED))
         changed = rows.update(status=PaymentStatus.VOIDING, reason=reason[:REASON_LENGTH], updated_at=timezone.now())
         return changed == 1
 
     def record_expired(self, payment_id: PaymentId) -> bool:
-        """The provider let the authorization lapse, or somebody canceled it there."""
+        """The authorization lapsed, or somebody canceled it at the provider."""
         rows = self.filter(pk=payment_id, status__in=(PaymentStatus.AUTHORIZED, PaymentStatus.CAPTURING))
         return rows.update(status=PaymentStatus.EXPIRED, updated_at=timezone.now()) == 1
 
     def claim_capture(self, payment_id: PaymentId, amount_cents: int) -> bool:
+        """Mark the payment CAPTURING with this amount, which must not be above what is authorized."""
         rows = self.filter(pk=payment_id, status=PaymentStatus.AUTHORIZED, authorized_cents__gte=amount_cents)
         changed = rows.update(status=PaymentStatus.CAPTURING, capturing_cents=amount_cents, updated_at=timezone.now())
         return changed == 1
 
     def record_captured(self, payment_id: PaymentId, captured_cents: int, *, charge_id: str) -> bool:
-        """Also from VOIDING: the provider may have captured before the void arrived, and what it says counts."""
+        """Also from VOIDING: the provider may have captured before the void arrived, and the provider is right."""
         rows = self.filter(pk=payment_id, status__in=(PaymentStatus.CAPTURING, PaymentStatus.VOIDING))
         changed = rows.update(
             status=PaymentStatus.CAPTURED,
@@ -102,7 +104,7 @@ class PaymentQuerySet(models.QuerySet["Payment"]):
         return changed == 1
 
     def claim_refund(self, payment_id: PaymentId, amount_cents: int) -> bool:
-        """Set cents aside for one refund; the sum of all claims never passes what was captured."""
+        """Reserve cents for one refund. All claims together are never more than what was captured."""
         rows = self.filter(
             pk=payment_id,
             status=PaymentStatus.CAPTURED,
@@ -112,21 +114,23 @@ class PaymentQuerySet(models.QuerySet["Payment"]):
         return changed == 1
 
     def record_refunded(self, payment_id: PaymentId, amount_cents: int) -> None:
+        """Add claimed cents to the refunded ones; REFUNDED when that is all that was captured."""
         self.filter(pk=payment_id).update(refunded_cents=F("refunded_cents") + amount_cents, updated_at=timezone.now())
         self.filter(pk=payment_id, status=PaymentStatus.CAPTURED, refunded_cents=F("captured_cents")).update(
             status=PaymentStatus.REFUNDED
         )
 
-    def give_up_refund(self, payment_id: PaymentId, amount_cents: int) -> None:
+    def cancel_refund_claim(self, payment_id: PaymentId, amount_cents: int) -> None:
+        """The provider refused the refund: its cents may be claimed again."""
         self.filter(pk=payment_id).update(refund_claimed_cents=F("refund_claimed_cents") - amount_cents)
 
-    def turn_key(self, payment_id: PaymentId, key_round: int) -> None:
-        """Go on to the next key after the provider stored a failure under this one."""
+    def rotate_key(self, payment_id: PaymentId, key_round: int) -> None:
+        """Use the next key, because the provider stored a failure under this one."""
         self.filter(pk=payment_id, key_round=key_round).update(key_round=key_round + 1)
 
 
 class Payment(models.Model):
-    """One authorization for one order. The id is minted by whoever starts the order, before anything else happens."""
+    """One authorization for one order. Its id is generated when the order is placed, before anything else happens."""
 
     Status = PaymentStatus
 
@@ -203,5 +207,5 @@ class Payment(models.Model):
         return f"{self.id} {self.status}"
 
     def key(self, effect: str) -> str:
-        """The idempotency key of one effect at the provider: derived, so a re-run after a crash asks for the same."""
+        """The idempotency key of one effect at the provider. It is derived, so a run after a crash uses the same."""
         return f"{self.idempotency_key}:{effect}:{self.key_round}"

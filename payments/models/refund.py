@@ -1,4 +1,4 @@
-"""Money on its way back to the customer."""
+"""Refunds: money that goes back to the customer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class RefundStatus(models.TextChoices):
 
 
 class Refund(models.Model):
-    """Money on its way back. Its cents are claimed on the payment in the transaction that inserts the row."""
+    """One refund. Its cents are claimed on the payment in the transaction that inserts the row."""
 
     Status = RefundStatus
 
@@ -46,4 +46,5 @@ class Refund(models.Model):
         return f"{self.id} {self.status}"
 
     def key(self) -> str:
+        """The idempotency key of this refund at the provider."""
         return f"refund:{self.id}:{self.key_round}"

@@ -1,4 +1,4 @@
-"""What the provider told us, each event once."""
+"""The provider's webhook events, each of them once."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from payments.models.lengths import PROVIDER_ID_LENGTH
 
 
 class ProviderEvent(models.Model):
-    """The id of an event that arrived with a good signature. Its content is never believed: the object it names is
-    read again from the provider, then acted on."""
+    """The id of an event that arrived with a valid signature. Its content is not used: the object it names is read
+    from the provider again."""
 
     id = models.CharField(max_length=PROVIDER_ID_LENGTH, primary_key=True)
     type = models.CharField(max_length=64)

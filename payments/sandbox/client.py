@@ -1,4 +1,4 @@
-"""The sandbox as the SDK's HTTP client: everything above it is the code that talks to Stripe."""
+"""The sandbox as the SDK's HTTP client. All code above it is the same as for Stripe."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from payments.sandbox.wire import ReplyLost, Request
 
 
 class FakeStripe(stripe.HTTPClient):
+    """`chaos` may choose a fault for each request: called with the operation's name and the request, it returns a
+    `FaultKind` or ""."""
+
     name = "sandbox"
 
     def __init__(self, *, chaos: provider.Chaos | None = None) -> None:

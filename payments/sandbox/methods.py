@@ -1,4 +1,4 @@
-"""The payment methods the sandbox knows: Stripe's test tokens (https://docs.stripe.com/testing) and ours."""
+"""The payment methods of the sandbox: Stripe's test tokens (https://docs.stripe.com/testing) and ours."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class SandboxMethod:
+    """A test card: its brand and last four digits, and what happens to payments with it."""
+
     brand: str
     last4: str
     decline_code: str = ""

@@ -1,4 +1,4 @@
-"""Answers one request: routing, idempotency keys, faults. In this order: trouble before, the effect, trouble after."""
+"""Answers one request: routing, idempotency keys and faults. A fault may come before or after the effect."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from payments.sandbox import resources
 from payments.sandbox.methods import METHODS, SandboxMethod
-from payments.sandbox.tables import FaultKind, SandboxAnswer, SandboxFault, SandboxIntent
+from payments.sandbox.models import FaultKind, SandboxAnswer, SandboxFault, SandboxIntent
 from payments.sandbox.wire import ProviderError, Reply, ReplyLost, Request
 
 # https://docs.stripe.com/api/idempotent_requests: keys may be pruned once they are at least 24 hours old.
@@ -47,8 +47,11 @@ ROUTES: dict[tuple[str, str], Callable[..., Body]] = {
 
 
 @dataclass(frozen=True)
-class Trouble:
-    """What will go wrong with this request. Faults strike always, a magic method only the first time with a key."""
+class Fault:
+    """What will go wrong with this request: a `FaultKind` or "" for nothing; `seconds` is how long a slow answer takes.
+
+    `is_first_only`: only the first request with each idempotency key is affected, as with the magic payment methods.
+    """
 
     kind: str = ""
     seconds: float = 0.0
@@ -56,18 +59,18 @@ class Trouble:
 
 
 def answer(request: Request, *, seconds_left: float, chaos: Chaos | None = None) -> Reply:
-    """Answer the request, or raise ReplyLost when the line goes dead before or after the effect."""
+    """Answer the request. Raises ReplyLost if the connection breaks, before or after the effect."""
     name, operation, arguments = _route(request)
-    trouble = _trouble(name, request, arguments, chaos)
-    if trouble.kind == FaultKind.TIMEOUT_BEFORE and _strikes(trouble, request):
+    fault = _choose_fault(name, request, arguments, chaos)
+    if fault.kind == FaultKind.TIMEOUT_BEFORE and _affects(fault, request):
         raise ReplyLost("The request never arrived.")
-    if refused := _refused(trouble):
+    if refused := _refused(fault):
         return refused
-    reply, is_first = _perform(request, operation, arguments, trouble)
-    _pause(trouble, seconds_left)
-    if trouble.kind == FaultKind.TIMEOUT_AFTER and (is_first or not trouble.is_first_only):
+    reply, is_first = _perform(request, operation, arguments, fault)
+    _pause(fault, seconds_left)
+    if fault.kind == FaultKind.TIMEOUT_AFTER and (is_first or not fault.is_first_only):
         raise ReplyLost("The reply was lost.")
-    return _garbled(reply, trouble)
+    return _garbled(reply, fault)
 
 
 def _route(request: Request) -> tuple[str, Callable[..., Body], tuple[str, ...]]:
@@ -83,7 +86,7 @@ def _unknown_route(request: Request) -> Body:
     raise ProviderError(404, "invalid_request_error", message)
 
 
-def _trouble(name: str, request: Request, arguments: tuple[str, ...], chaos: Chaos | None) -> Trouble:
+def _choose_fault(name: str, request: Request, arguments: tuple[str, ...], chaos: Chaos | None) -> Fault:
     intent_id = arguments[0] if arguments else request.params.get("payment_intent", "")
     intents = SandboxIntent.objects.only("payment_method", "metadata")
     intent = intents.filter(pk=intent_id).first() if intent_id else None
@@ -91,36 +94,36 @@ def _trouble(name: str, request: Request, arguments: tuple[str, ...], chaos: Cha
     if ordered := _take_fault(name, metadata.get("order_id", "")):
         return ordered
     if chaos and (kind := chaos(name, request)):
-        return Trouble(kind)
+        return Fault(kind)
     method_id = intent.payment_method if intent else request.params.get("payment_method", "")
     return _magic(METHODS.get(method_id), request)
 
 
-def _magic(method: SandboxMethod | None, request: Request) -> Trouble:
+def _magic(method: SandboxMethod | None, request: Request) -> Fault:
     if method is None or request.method != "POST":
-        return Trouble()
+        return Fault()
     if method.is_slow:
-        return Trouble(FaultKind.SLOW, float(getattr(settings, "SANDBOX_SLOW_SECONDS", DEFAULT_SLOW_SECONDS)))
+        return Fault(FaultKind.SLOW, float(getattr(settings, "SANDBOX_SLOW_SECONDS", DEFAULT_SLOW_SECONDS)))
     if method.loses_request:
-        return Trouble(FaultKind.TIMEOUT_BEFORE, is_first_only=True)
-    return Trouble(FaultKind.TIMEOUT_AFTER, is_first_only=True) if method.loses_reply else Trouble()
+        return Fault(FaultKind.TIMEOUT_BEFORE, is_first_only=True)
+    return Fault(FaultKind.TIMEOUT_AFTER, is_first_only=True) if method.loses_reply else Fault()
 
 
-def _take_fault(name: str, order_id: str) -> Trouble | None:
+def _take_fault(name: str, order_id: str) -> Fault | None:
     matching = SandboxFault.objects.filter(
         Q(times_left=None) | Q(times_left__gt=0), operation__in=("", name), order_id__in=("", order_id)
     )
-    for fault in matching.order_by("id"):
-        if fault.times_left is None:
-            return Trouble(fault.kind, float(fault.seconds))
-        mine = SandboxFault.objects.filter(pk=fault.pk, times_left=fault.times_left)
-        if mine.update(times_left=fault.times_left - 1):
-            return Trouble(fault.kind, float(fault.seconds))
+    for ordered in matching.order_by("id"):
+        if ordered.times_left is None:
+            return Fault(ordered.kind, float(ordered.seconds))
+        unchanged = SandboxFault.objects.filter(pk=ordered.pk, times_left=ordered.times_left)
+        if unchanged.update(times_left=ordered.times_left - 1):
+            return Fault(ordered.kind, float(ordered.seconds))
     return None
 
 
-def _strikes(trouble: Trouble, request: Request) -> bool:
-    if not trouble.is_first_only or not request.key:
+def _affects(fault: Fault, request: Request) -> bool:
+    if not fault.is_first_only or not request.key:
         return True
     _, is_first = SandboxAnswer.objects.get_or_create(
         key=request.key, defaults={"fingerprint": request.fingerprint, "lost_replies": 1}
@@ -128,23 +131,26 @@ def _strikes(trouble: Trouble, request: Request) -> bool:
     return is_first
 
 
-def _refused(trouble: Trouble) -> Reply | None:
-    """Answers given before execution begins: they are never stored under the key."""
-    if trouble.kind == FaultKind.RATE_LIMITED:
+def _refused(fault: Fault) -> Reply | None:
+    """The answers that are given before the request is executed: they are never stored under the key."""
+    if fault.kind == FaultKind.RATE_LIMITED:
         return _error_reply(ProviderError(429, "invalid_request_error", "Too many requests.", code="rate_limit"))
-    if trouble.kind == FaultKind.CONFLICT:
+    if fault.kind == FaultKind.CONFLICT:
         code, message = "idempotency_key_in_use", "Another request with this key is in progress."
         return _error_reply(ProviderError(409, "idempotency_error", message, code=code))
-    if trouble.kind == FaultKind.ERROR_500:
+    if fault.kind == FaultKind.ERROR_500:
         return _error_reply(ProviderError(500, "api_error", "An unknown error occurred."))
     return None
 
 
 @transaction.atomic
 def _perform(
-    request: Request, operation: Callable[..., Body], arguments: tuple[str, ...], trouble: Trouble
+    request: Request, operation: Callable[..., Body], arguments: tuple[str, ...], fault: Fault
 ) -> tuple[Reply, bool]:
-    """Run the request once per key; the effect and the stored answer commit together."""
+    """Execute the request once for each key. The effect and the stored answer are committed together.
+
+    Returns the reply, and whether this is the first request with its key.
+    """
     if not request.key:
         return _run(request, operation, arguments)[0], True
     stored = _stored_answer(request)
@@ -153,7 +159,7 @@ def _perform(
         return _error_reply(ProviderError(400, "idempotency_error", message)), False
     if stored.status:
         return Reply(stored.status, stored.body, {"idempotent-replayed": "true"}), False
-    reply, is_final = _run_with_saved_trouble(request, operation, arguments, trouble)
+    reply, is_final = _run_with_saved_fault(request, operation, arguments, fault)
     if is_final:
         stored.status, stored.body, stored.fingerprint = reply.status, reply.body, request.fingerprint
     else:
@@ -163,7 +169,7 @@ def _perform(
 
 
 def _stored_answer(request: Request) -> SandboxAnswer:
-    """The row of this key, locked: whoever comes second with the key waits here for the first one's answer."""
+    """The row of this key, locked: a second request with the key waits here for the first one's answer."""
     fresh = SandboxAnswer(key=request.key, fingerprint=request.fingerprint)
     SandboxAnswer.objects.bulk_create([fresh], ignore_conflicts=True)
     stored = SandboxAnswer.objects.select_for_update().get(pk=request.key)
@@ -173,14 +179,14 @@ def _stored_answer(request: Request) -> SandboxAnswer:
     return stored
 
 
-def _run_with_saved_trouble(
-    request: Request, operation: Callable[..., Body], arguments: tuple[str, ...], trouble: Trouble
+def _run_with_saved_fault(
+    request: Request, operation: Callable[..., Body], arguments: tuple[str, ...], fault: Fault
 ) -> tuple[Reply, bool]:
     failure = _error_reply(ProviderError(500, "api_error", "An unknown error occurred."))
-    if trouble.kind == FaultKind.SAVED_500:
+    if fault.kind == FaultKind.SAVED_500:
         return failure, True
     reply, is_final = _run(request, operation, arguments)
-    return (failure, True) if trouble.kind == FaultKind.SAVED_500_AFTER else (reply, is_final)
+    return (failure, True) if fault.kind == FaultKind.SAVED_500_AFTER else (reply, is_final)
 
 
 def _run(request: Request, operation: Callable[..., Body], arguments: tuple[str, ...]) -> tuple[Reply, bool]:
@@ -195,18 +201,18 @@ def _error_reply(error: ProviderError) -> Reply:
     return Reply(error.status, json.dumps(error.body), headers)
 
 
-def _pause(trouble: Trouble, seconds_left: float) -> None:
-    if trouble.kind != FaultKind.SLOW:
+def _pause(fault: Fault, seconds_left: float) -> None:
+    if fault.kind != FaultKind.SLOW:
         return
-    time.sleep(min(trouble.seconds, seconds_left))
-    if trouble.seconds > seconds_left:
+    time.sleep(min(fault.seconds, seconds_left))
+    if fault.seconds > seconds_left:
         raise ReplyLost("The provider answered too late.")
 
 
-def _garbled(reply: Reply, trouble: Trouble) -> Reply:
-    if trouble.kind == FaultKind.GARBAGE:
+def _garbled(reply: Reply, fault: Fault) -> Reply:
+    if fault.kind == FaultKind.GARBAGE:
         return Reply(200, "<html>It works!</html>", reply.headers)
-    if trouble.kind == FaultKind.WRONG_AMOUNT and reply.status == HTTPStatus.OK:
+    if fault.kind == FaultKind.WRONG_AMOUNT and reply.status == HTTPStatus.OK:
         body = json.loads(reply.body)
         body["amount"] = body.get("amount", 0) + 1
         return Reply(200, json.dumps(body), reply.headers)

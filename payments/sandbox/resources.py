@@ -1,4 +1,7 @@
-"""The provider's state machine: intents, refunds, transfers. Each function runs inside the provider's transaction."""
+"""The provider's operations: intents, refunds, transfers. Each runs inside the provider's transaction.
+
+They return the body of the answer, in Stripe's format, or raise ProviderError.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from django.db.models import F, Q, Sum
 from django.utils import timezone
 
 from payments.sandbox.methods import METHODS
-from payments.sandbox.tables import SandboxIntent, SandboxRefund, SandboxTransfer
+from payments.sandbox.models import SandboxIntent, SandboxRefund, SandboxTransfer
 from payments.sandbox.wire import (
     CARD_DECLINED,
     ProviderError,

@@ -1,6 +1,6 @@
-"""The sandbox provider as a process of its own, over HTTP, with its own SQLite ledger.
+"""The sandbox provider as a process of its own, over HTTP, with its own SQLite file.
 
-The soak's judge reads that ledger: it belongs to nobody whose behaviour is being judged.
+Tests compare the product with that file, which the product itself cannot write.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from django.conf import settings
 from django.db import connections
 
 from payments.sandbox import provider
-from payments.sandbox.tables import SandboxAnswer, SandboxFault, SandboxIntent, SandboxRefund, SandboxTransfer
+from payments.sandbox.models import SandboxAnswer, SandboxFault, SandboxIntent, SandboxRefund, SandboxTransfer
 from payments.sandbox.wire import ReplyLost, Request
 
 TABLES = (SandboxAnswer, SandboxFault, SandboxIntent, SandboxRefund, SandboxTransfer)
@@ -21,7 +21,7 @@ LONGEST_ANSWER_SECONDS = 60.0
 
 
 def open_ledger(path: Path) -> None:
-    """Point this process at the provider's own database file, and create its tables."""
+    """Make this file the default database of this process, and create the provider's tables in it."""
     ledger = {
         **connections["default"].settings_dict,
         "ENGINE": "django.db.backends.sqlite3",
@@ -54,7 +54,7 @@ class Handler(BaseHTTPRequestHandler):
         length = int(self.headers.get("Content-Length", "0"))
         body = self.rfile.read(length)
         if len(body) < length:
-            self.close_connection = True  # the line broke: half a request is none
+            self.close_connection = True  # the connection broke: an incomplete request has no effect
             return
         self._answer(body.decode())
 
@@ -64,7 +64,7 @@ class Handler(BaseHTTPRequestHandler):
         try:
             reply = provider.answer(request, seconds_left=LONGEST_ANSWER_SECONDS)
         except ReplyLost:
-            # The line goes dead: no status, no body.
+            # The connection breaks: no status, no body.
             self.close_connection = True
             return
         content = reply.body.encode()
@@ -80,9 +80,9 @@ class Handler(BaseHTTPRequestHandler):
         connections.close_all()  # this thread served one connection and ends now
 
     def log_message(self, *_args: Any) -> None:
-        """Its ledger is its log."""
+        """Requests are not logged: their effects are in the tables."""
 
 
 def serve(host: str, port: int) -> ThreadingHTTPServer:
-    """A server ready to `serve_forever`. Port 0 takes a free one."""
+    """A server to call `serve_forever` on. Port 0 takes a free one."""
     return ThreadingHTTPServer((host, port), Handler)

@@ -1,4 +1,4 @@
-"""What goes over the sandbox's wire: requests, replies, and bodies in Stripe's shape."""
+"""Requests, replies and bodies of the sandbox, in Stripe's format."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from payments.sandbox.methods import METHODS
-from payments.sandbox.tables import SandboxIntent, SandboxRefund, SandboxTransfer
+from payments.sandbox.models import SandboxIntent, SandboxRefund, SandboxTransfer
 
 CARD_DECLINED = "card_declined"
 
 
 class ReplyLost(Exception):
-    """The line went dead: the client can't know whether the request took effect."""
+    """The connection broke: the client can't know whether the request took effect."""
 
 
 class ProviderError(Exception):
-    """An error answer in the provider's words. `is_final`: stored under the idempotency key and replayed."""
+    """An error answer in the provider's format. `is_final`: it is stored under the idempotency key and repeated."""
 
     def __init__(self, status: int, type_: str, message: str, *, code: str = "", is_final: bool = False, **more: Any):
         super().__init__(message)
@@ -31,6 +31,8 @@ class ProviderError(Exception):
 
 @dataclass(frozen=True)
 class Request:
+    """A request as the SDK sends it: `params` are its form fields or its query, `key` its idempotency key or ""."""
+
     method: str
     path: str
     params: dict[str, str]

@@ -89,8 +89,8 @@ def _arguments(
     is_undo: bool = False,
 ) -> Iterator[CheckMessage]:
     where = f"{saga.name}: {function.__name__}"
-    parameters = inspect.signature(function).parameters.values()
-    for parameter in parameters:
+    signature = inspect.signature(function).parameters
+    for parameter in signature.values():
         if parameter.kind is not inspect.Parameter.KEYWORD_ONLY or parameter.annotation is inspect.Parameter.empty:
             yield Error(f"{where} must take {parameter.name!r} as an annotated keyword-only argument.", id="sagas.E006")
     for name, wanted in parameter_types(function).items():
@@ -104,7 +104,7 @@ def _arguments(
                 hint="After a lost reply there is no result: mint the id before the saga starts.",
                 id="sagas.E004",
             )
-        else:
+        elif signature[name].default is inspect.Parameter.empty:
             yield Error(
                 f"{where} wants {name!r}, which nothing before it offers.",
                 hint=f"Offered here: {', '.join(sorted({*available, *offered}))}.",

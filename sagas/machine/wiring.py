@@ -20,9 +20,12 @@ def idempotency_key(row: Row, name: str) -> str:
 
 
 def arguments(row: Row, saga: Saga, function: StepFunction) -> dict[str, Any]:
-    """The keyword arguments for `function` at the saga's position. `manage.py check` has proved that they exist."""
+    """The keyword arguments for `function` at the saga's position.
+
+    `manage.py check` has proved that all exist which have no default.
+    """
     known = _known(row, saga, function)
-    return {name: known[name] for name in parameter_names(function)}
+    return {name: known[name] for name in parameter_names(function) if name in known}
 
 
 def _known(row: Row, saga: Saga, function: StepFunction) -> dict[str, Any]:

@@ -52,8 +52,8 @@ class Publisher:
         self.exchange = Exchange(exchange, type="topic", durable=True)
         #: Topics of which a message was refused with the channel, or not confirmed in time, and how.
         self.broken: dict[str, str] = {}
-        #: Why nothing goes out any more.
-        self.trouble = ""
+        #: Why nothing is published any more.
+        self.error = ""
         self.has_confirmed = False
         self._failed: dict[int, str] = {}
         self._confirmed: set[int] = set()
@@ -74,7 +74,7 @@ class Publisher:
     def send(self, messages: Sequence[Message]) -> dict[int, str]:
         """Publish all of them; answers why not, by event, for those the broker did not confirm. Never raises."""
         self._failed, self._confirmed = {}, set()
-        for message in messages if self.trouble else self._send_together(messages):
+        for message in messages if self.error else self._send_together(messages):
             self._send_alone(message)
         self.has_confirmed |= bool(self._confirmed)
         return self._failed
@@ -90,7 +90,7 @@ class Publisher:
         return [m for m in messages if m.event_id not in self._confirmed and m.event_id not in self._failed]
 
     def _send_alone(self, message: Message) -> None:
-        if why := self.trouble or self.broken.get(message.topic):
+        if why := self.error or self.broken.get(message.topic):
             self._failed[message.event_id] = why
             return
         try:
@@ -167,7 +167,7 @@ class Publisher:
         try:
             self._open()
         except (OperationalError, OSError) as error:
-            self.trouble = f"{describe(broken)}, then {describe(error)}"
+            self.error = f"{describe(broken)}, then {describe(error)}"
 
     def _close(self) -> None:
         self._connection.release()

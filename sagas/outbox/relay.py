@@ -54,11 +54,11 @@ class Run:
     published: int = 0
     #: Subjects of which an event did not get through: what comes after it waits.
     held: set[str] = field(default_factory=set)
-    troubles: Counter[str] = field(default_factory=Counter)
+    failures: Counter[str] = field(default_factory=Counter)
 
     def hold(self, line: str, why: str) -> None:
         self.held.add(line)
-        self.troubles[why] += 1
+        self.failures[why] += 1
 
     @property
     def has_time(self) -> bool:
@@ -81,12 +81,13 @@ def relay() -> int:
     run = Run()
     try:
         with Publisher(options().event_exchange) as publisher:
-            while run.has_time and not publisher.trouble and _relay_page(run, publisher):
+            while run.has_time and not publisher.error and _relay_page(run, publisher):
                 pass
             _let_rest(publisher)
     except (OperationalError, OSError) as error:
-        run.troubles[describe(error)] += 1
-    _tell(run)
+        run.failures[describe(error)] += 1
+    _log_failures(run)
+    _warn_if_late()
     return run.published
 
 
@@ -102,7 +103,7 @@ def backlog() -> list[Backlog]:
     ]
 
 
-def oldest_age() -> timedelta:
+def oldest_unpublished_age() -> timedelta:
     """How long the oldest unpublished event has waited; nought if there is none."""
     oldest = _unpublished().values_list("created_at", flat=True).first()
     return max(storage().now() - oldest, timedelta()) if oldest else timedelta()
@@ -201,12 +202,19 @@ def _let_rest(publisher: Publisher) -> None:
         _resting.update(dict.fromkeys(publisher.broken, time.monotonic() + TOPIC_REST_SECONDS))
 
 
-def _tell(run: Run) -> None:
-    """Say what did not go out and why, and every now and then that events are late."""
-    global _warned_at  # noqa: PLW0603 - one memory a process
-    for why, count in run.troubles.items():
+def _log_failures(run: Run) -> None:
+    """Say what was not published and why."""
+    for why, count in run.failures.items():
         logger.warning("Events not published: %s (%d)", why, count, extra={"action": "relay_failed"})
-    if time.monotonic() - _warned_at > WARNING_SECONDS and (age := oldest_age()) > options().backlog_patience:
+
+
+def _warn_if_late() -> None:
+    """Say now and then that events are late."""
+    global _warned_at  # noqa: PLW0603 - one memory a process
+    if time.monotonic() - _warned_at < WARNING_SECONDS:
+        return
+    age = oldest_unpublished_age()
+    if age > options().backlog_patience:
         _warned_at = time.monotonic()
         logger.warning(
             "The oldest unpublished event has waited for %d s", age.total_seconds(),

@@ -13,7 +13,7 @@ from datetime import timedelta
 _offset = timedelta(0)
 
 
-def offset() -> timedelta:
+def clock_offset() -> timedelta:
     return _offset
 
 

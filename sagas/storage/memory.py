@@ -91,7 +91,7 @@ class MemoryStorage(Storage):
 
     # -- clock and ids ------------------------------------------------------------------------------------------
     def now(self) -> datetime:
-        return (self._start or datetime.now(UTC)) + clock.offset()
+        return (self._start or datetime.now(UTC)) + clock.clock_offset()
 
     recent_now = now
 

@@ -140,15 +140,15 @@ class SqlStorage(HoldTables):
         """The database's clock, in UTC, moved by a test's offset if there is one."""
         with connection.cursor() as cursor:
             cursor.execute(f"SELECT {self.CLOCK}", [])
-            return moment(cursor.fetchone()[0]) + clock.offset()
+            return moment(cursor.fetchone()[0]) + clock.clock_offset()
 
     def recent_now(self) -> datetime:
         """The database's clock, read every few seconds and carried on by this process's steady clock."""
         steady = time.monotonic()
         if self._reading is None or steady - self._reading[1] > RESYNC_SECONDS:
-            self._reading = (self.now() - clock.offset(), time.monotonic())
+            self._reading = (self.now() - clock.clock_offset(), time.monotonic())
         read, read_at = self._reading
-        return read + timedelta(seconds=time.monotonic() - read_at) + clock.offset()
+        return read + timedelta(seconds=time.monotonic() - read_at) + clock.clock_offset()
 
     # -- reading ------------------------------------------------------------------------------------------------
     def read(self, saga_id: uuid.UUID) -> Row | None:
@@ -198,7 +198,7 @@ class SqlStorage(HoldTables):
             "direction": Direction(columns["direction"]), "phase": Phase(columns["phase"]),
             "may_have_run": bool(columns["may_have_run"]), "data": json.loads(columns["data"]),
         }  # fmt: skip
-        row = Row(**columns, now=moment(values[-1]) + clock.offset())
+        row = Row(**columns, now=moment(values[-1]) + clock.clock_offset())
         is_current = state_seq == row.seq
         legacy.complete(row, is_current=is_current)
         if is_current:

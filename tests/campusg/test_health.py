@@ -33,7 +33,7 @@ def test_without_the_broker_orders_are_still_taken(client: Client) -> None:
 
 @pytest.mark.django_db
 def test_events_that_are_late_are_told_and_orders_still_taken(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(relay, "oldest_age", lambda: timedelta(minutes=5))
+    monkeypatch.setattr(relay, "oldest_unpublished_age", lambda: timedelta(minutes=5))
     response = client.get("/readyz")
     assert response.status_code == 200
     assert response.json()["status"] == "degraded"

@@ -11,7 +11,7 @@ import pytest
 
 from orders.models import Order
 from orders.use_cases.place import NewLine
-from payments.sandbox.tables import SandboxIntent
+from payments.sandbox.models import SandboxIntent
 from sagas.models import SagaEvent, SagaInstance
 from tests.harness import customers, oracle
 from tests.harness.customers import Customers, Wish

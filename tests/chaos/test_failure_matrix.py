@@ -76,7 +76,7 @@ class Town:
 
     def cancel(self, order_id: str) -> None:
         order = Order.objects.get(pk=order_id)
-        cancelling.cancel(order, reason_code="customer_request", reason="", actor="c", role="customer")
+        cancelling.cancel(order, reason_code="customer_request", reason="", actor="c")
 
     def wait_for(self, wanted: dict[str, str], *, seconds: float = 60) -> None:
         """Until each order has its status, its saga has ended and all its events are out."""

@@ -17,7 +17,7 @@ from orders.models import MenuItem, Order, StockReservation
 from orders.use_cases import accept, cancel
 from orders.use_cases.place import NewLine
 from payments.models import EscrowTransaction, LedgerEntry, Payment
-from payments.sandbox.tables import SandboxIntent, SandboxRefund, SandboxTransfer
+from payments.sandbox.models import SandboxIntent, SandboxRefund, SandboxTransfer
 from sagas.models import SagaEvent, SagaInstance
 from sagas.outbox.relay import event_id
 from sagas.storage import storage
@@ -64,7 +64,7 @@ def _deliver(order_id: str, fate: str, runner: Runner) -> None:
     accept.complete(Order.objects.get(pk=order_id))
     runner.run_to_end()
     if fate == "refunded":
-        cancel.refund(Order.objects.get(pk=order_id), reason_code="other", reason="Cold", actor="olga", role="operator")
+        cancel.refund(Order.objects.get(pk=order_id), reason_code="other", reason="Cold", actor="olga")
         runner.run_to_end()
 
 

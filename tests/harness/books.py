@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 from orders.models import Order
 from payments.models import EscrowTransaction, Payment
-from payments.sandbox.tables import SandboxIntent, SandboxTransfer
+from payments.sandbox.models import SandboxIntent, SandboxTransfer
 from tests.harness.snapshot import Booking, Breach, Snapshot
 
 ENDED_ORDER = ("CANCELLED", "FAILED")

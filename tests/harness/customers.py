@@ -91,7 +91,6 @@ class Customers:
         try:
             cancelling.cancel(
                 Order.objects.get(pk=wish.order_id), reason_code="customer_request", reason="", actor="customer",
-                role="customer",
             )  # fmt: skip
         except Problem as refusal:  # failed or cancelled already
             self.answers[f"cancel refused: {refusal.code}"] += 1

@@ -13,7 +13,7 @@ from django.db.models import F
 
 from orders.models import MenuItem, Order, OrderLine, StockReservation
 from payments.models import EscrowTransaction, LedgerEntry, Payment, Refund
-from payments.sandbox.tables import SandboxIntent, SandboxRefund, SandboxTransfer
+from payments.sandbox.models import SandboxIntent, SandboxRefund, SandboxTransfer
 from sagas.models import SagaEvent, SagaInstance
 from timers.models import ScheduledEvent
 

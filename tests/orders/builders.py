@@ -11,7 +11,7 @@ from rest_framework.test import APIClient
 
 from orders.models import MenuItem, Order, StockReservation
 from payments.models import EscrowTransaction
-from payments.sandbox.tables import SandboxIntent
+from payments.sandbox.models import SandboxIntent
 from sagas.models import SagaInstance
 from timers.models import ScheduledEvent
 

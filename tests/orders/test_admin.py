@@ -1,4 +1,4 @@
-"""The admin: orders and alarms are read, the menu is edited, and nothing a saga owns changes by hand."""
+"""The admin: orders and timers are read, the menu is edited, and nothing a saga owns changes by hand."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def edit(admin: Client, **changes: object) -> int:
 
 def test_editing_an_item_leaves_what_orders_reserved_alone(admin: Client) -> None:
     item = laptop()
-    inventory.reserve(order_id=str(an_order().pk), lines=lines(product_guid=4))
+    inventory.reserve_inventory(order_id=str(an_order().pk), lines=lines(product_guid=4))
     assert edit(admin, stock=12, name="Big laptop") == 302
     item.refresh_from_db()
     assert (item.stock, item.reserved, item.name) == (12, 4, "Big laptop")
@@ -71,11 +71,11 @@ def test_editing_an_item_leaves_what_orders_reserved_alone(admin: Client) -> Non
     assert MenuItem.objects.get().stock == 12
 
 
-def test_an_alarm_whose_attempts_ran_out_can_be_told_to_ring_again(admin: Client) -> None:
+def test_a_timer_that_used_up_its_attempts_can_be_fired_again(admin: Client) -> None:
     event = ScheduledEvent.objects.create(
         event_type="order.acceptance_timeout", entity_id="x", scheduled_at="2020-01-01T00:00:00Z", status="EXPIRED"
     )
-    form = {"action": "ring_again", "_selected_action": str(event.pk)}
+    form = {"action": "fire_again", "_selected_action": str(event.pk)}
     assert admin.post("/admin/timers/scheduledevent/", form).status_code == 302
     event.refresh_from_db()
     assert event.due_at is not None

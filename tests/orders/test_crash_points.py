@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from orders.models import Order
+from payments.findings import Drift
 from payments.models import Payment
-from payments.reconcile import Drift, reconcile
+from payments.reconcile import reconcile
 from sagas.failpoints import Failpoint, installed
 from sagas.testing import Runner
 from tests.orders.builders import assert_nothing_left, assert_stock_adds_up, live_authorizations

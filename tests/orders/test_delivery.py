@@ -208,8 +208,8 @@ def test_an_operator_gives_the_money_back(rita, olga, runner, is_delivered) -> N
     if is_delivered:
         complete(rita, order)
         runner.run_to_end()
-    wish = {"reason_code": "restaurant_closed"}
-    response = olga.post(f"/api/orders/{order.pk}/cancel", wish, format="json")
+    body = {"reason_code": "restaurant_closed"}
+    response = olga.post(f"/api/orders/{order.pk}/cancel", body, format="json")
     assert response.status_code == 202
     runner.run_to_end()
     order.refresh_from_db()
@@ -237,7 +237,7 @@ def test_an_order_accepted_before_its_timer_was_set_has_none(rita: APIClient) ->
         while order.status != "CREATED":
             assert runner.deliver()
             order.refresh_from_db()
-        later = runner.chains.popleft()  # the step that sets the alarm
+        later = runner.chains.popleft()  # the step that starts the timer
         accept(rita, order)
         runner.run()
         runner.chains.append(later)
@@ -307,7 +307,7 @@ def test_a_failure_leaves_what_the_table_says(rita, olga, runner, at: tuple[str,
     expected = TABLE[at]
     assert expected is not None
     order = created(runner)
-    alarm = ScheduledEvent.objects.get(entity_id=str(order.pk))
+    timer = ScheduledEvent.objects.get(entity_id=str(order.pk))
     with failing(TABLES[name], step, kind):
         saga = start(TABLES[name], rita, olga, order, runner)
         go_on_until_nothing_moves(runner)
@@ -317,7 +317,7 @@ def test_a_failure_leaves_what_the_table_says(rita, olga, runner, at: tuple[str,
     assert_stock_adds_up()
     if order.status == "CREATED":
         again = ScheduledEvent.objects.get(entity_id=str(order.pk))
-        assert (again.status, again.scheduled_at, again.due_at) == ("SCHEDULED", alarm.scheduled_at, alarm.due_at)
+        assert (again.status, again.scheduled_at, again.due_at) == ("SCHEDULED", timer.scheduled_at, timer.due_at)
         assert order.runner == ""
         assert live_authorizations(order.pk) == 1
 

@@ -104,7 +104,7 @@ def test_an_item_that_is_none_is_refused(cook: APIClient, changes: dict[str, Any
 
 def test_the_stock_is_never_set_below_what_is_promised(cook: APIClient) -> None:
     laptop()
-    inventory.reserve(order_id=str(an_order().pk), lines=lines(product_guid=4))
+    inventory.reserve_inventory(order_id=str(an_order().pk), lines=lines(product_guid=4))
     response = cook.patch("/api/menu/product-guid", {"stock": 3}, format="json")
     assert response.status_code == 409
     assert code(response) == "menu.stock_promised"
@@ -123,6 +123,6 @@ def test_the_staff_sees_what_runs_low(cook: APIClient) -> None:
     laptop(sku="cable", stock=5, low_stock_at=5)
     laptop(sku="pizza", stock=0, restaurant="Pizza Corner")
     assert [item["sku"] for item in cook.get("/api/menu/low-stock").json()] == ["cable"]
-    inventory.reserve(order_id=str(an_order().pk), lines=lines(product_guid=6))
+    inventory.reserve_inventory(order_id=str(an_order().pk), lines=lines(product_guid=6))
     assert {item["sku"] for item in cook.get("/api/menu/low-stock").json()} == {"cable", "product-guid"}
     assert len(client("olga", is_staff=True).get("/api/menu/low-stock").json()) == 3

@@ -12,7 +12,7 @@ from payments.flows import payout
 from payments.flows import refund as refunds
 from payments.gateways import current_gateway, use_gateway
 from payments.models import EscrowTransaction, Payment, Refund
-from payments.sandbox.tables import SandboxFault, SandboxIntent, SandboxTransfer
+from payments.sandbox.models import SandboxFault, SandboxIntent, SandboxTransfer
 
 LIVE = ("requires_capture",)
 
@@ -68,7 +68,7 @@ class Case:
         recipients = payout.Recipients(
             restaurant="acct_diner", runner="acct_rosa", platform_fee_basis_points=fee_basis_points
         )
-        return payout.release(self.order_id, recipients)
+        return payout.release_escrow(self.order_id, recipients)
 
     @property
     def provider_refunded_cents(self) -> int:
@@ -101,7 +101,7 @@ class Case:
         return sum(intent.authorizations for intent in self.provider_intents)
 
 
-def order_trouble(kind: str, operation: str = "", *, times: int | None = 1, **more: Any) -> SandboxFault:
+def order_fault(kind: str, operation: str = "", *, times: int | None = 1, **more: Any) -> SandboxFault:
     return SandboxFault.objects.create(kind=kind, operation=operation, times_left=times, **more)
 
 

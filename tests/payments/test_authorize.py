@@ -16,10 +16,10 @@ from payments.errors import (
     UnknownPaymentMethod,
 )
 from payments.models import EscrowTransaction, PaymentStatus, TransactionStatus
-from payments.sandbox.tables import SandboxIntent
+from payments.sandbox.models import SandboxIntent
 from payments.steps import cancel_escrow, get_payment_info, hold_escrow
 from sagas.errors import Refusal
-from tests.payments.builders import Case, order_trouble
+from tests.payments.builders import Case, order_fault
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -145,7 +145,7 @@ def test_a_provider_slower_than_the_step_is_an_unknown_outcome(settings):
 )
 def test_trouble_at_the_provider_is_unknown_and_never_a_refusal(operation, kind):
     case = Case()
-    order_trouble(kind, operation)
+    order_fault(kind, operation)
     with pytest.raises(GatewayUnavailable) as unknown:
         case.authorize()
     assert not isinstance(unknown.value, Refusal)
@@ -157,7 +157,7 @@ def test_trouble_at_the_provider_is_unknown_and_never_a_refusal(operation, kind)
 @pytest.mark.parametrize("kind", ["saved_500", "saved_500_after"])
 def test_a_stored_server_error_does_not_answer_forever(operation, kind):
     case = Case()
-    order_trouble(kind, operation)
+    order_fault(kind, operation)
     assert authorize_until_answered(case) == 2
     assert (case.live_authorizations, case.authorizations_ever) == (1, 1)
 
@@ -166,7 +166,7 @@ def test_a_stored_server_error_does_not_answer_forever(operation, kind):
 @pytest.mark.parametrize("kind", ["saved_500", "saved_500_after", "timeout_after", "garbage"])
 def test_a_provider_that_stays_broken_leaves_no_hold_once_it_recovers(operation, kind):
     case = Case()
-    fault = order_trouble(kind, operation, times=None)
+    fault = order_fault(kind, operation, times=None)
     for _ in range(4):
         with pytest.raises(GatewayUnavailable):
             case.authorize()
@@ -245,7 +245,7 @@ def test_a_customer_without_a_stored_method_pays_with_the_sandbox_card():
 
 def test_a_provider_that_tells_another_amount_is_not_believed():
     case = Case()
-    fault = order_trouble("wrong_amount", times=None)
+    fault = order_fault("wrong_amount", times=None)
     for _ in range(2):
         with pytest.raises(GatewayUnavailable):
             case.authorize()

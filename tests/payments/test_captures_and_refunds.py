@@ -12,8 +12,8 @@ from payments import ledger
 from payments.errors import CannotCapture, CannotRefund, GatewayUnavailable
 from payments.gateways import use_gateway
 from payments.models import PaymentStatus, Refund, RefundStatus
-from payments.sandbox.tables import SandboxIntent
-from tests.payments.builders import Case, Crash, Dying, Watching, order_trouble
+from payments.sandbox.models import SandboxIntent
+from tests.payments.builders import Case, Crash, Dying, Watching, order_fault
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -88,7 +88,7 @@ def test_an_authorization_that_lapsed_cannot_be_captured(case):
 
 @pytest.mark.parametrize("kind", UNKNOWN_OUTCOMES)
 def test_a_capture_with_an_unknown_outcome_is_repeated_until_known(case, kind):
-    order_trouble(kind, "capture_intent")
+    order_fault(kind, "capture_intent")
     until_answered(case.capture)
     assert (case.row.captured_cents, case.provider_intents[0].amount_received) == (1500, 1500)
 
@@ -171,7 +171,7 @@ def test_an_authorization_cannot_be_refunded(case):
 @pytest.mark.parametrize("kind", UNKNOWN_OUTCOMES)
 def test_a_refund_with_an_unknown_outcome_is_given_once(case, kind):
     case.capture()
-    order_trouble(kind, "create_refund")
+    order_fault(kind, "create_refund")
     until_answered(lambda: case.refund(400))
     assert (case.row.refunded_cents, case.provider_refunded_cents) == (400, 400)
 
@@ -179,7 +179,7 @@ def test_a_refund_with_an_unknown_outcome_is_given_once(case, kind):
 @pytest.mark.parametrize("kind", ["saved_500", "saved_500_after"])
 def test_a_refund_that_is_stored_as_an_error_again_and_again_is_given_once(case, kind):
     case.capture()
-    order_trouble(kind, "create_refund", times=2)
+    order_fault(kind, "create_refund", times=2)
     until_answered(lambda: case.refund(400))
     assert (case.row.refunded_cents, case.provider_refunded_cents) == (400, 400)
 

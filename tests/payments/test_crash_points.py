@@ -10,8 +10,8 @@ from django.utils import timezone
 from payments.errors import GatewayUnavailable, PaymentDeclined, PaymentReverted
 from payments.gateways import use_gateway
 from payments.models import PaymentStatus
-from payments.sandbox.tables import SandboxAnswer, SandboxIntent
-from tests.payments.builders import Case, Crash, Dying, Watching, order_trouble
+from payments.sandbox.models import SandboxAnswer, SandboxIntent
+from tests.payments.builders import Case, Crash, Dying, Watching, order_fault
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -161,7 +161,7 @@ def test_a_confirmation_still_on_the_wire_is_undone():
 def test_the_undo_is_not_over_before_canceled_was_read_back(operation, kind):
     case = Case()
     case.authorize()
-    order_trouble(kind, operation)
+    order_fault(kind, operation)
     for _ in range(3):
         try:
             case.revert()

@@ -57,8 +57,8 @@ def gateway(request: pytest.FixtureRequest) -> StripeGateway:
     return StripeGateway(open_client("", base))
 
 
-class Wish:
-    """What one test asks for; keys are new for each test and the same within it."""
+class Caller:
+    """Sends one test's requests. Idempotency keys are new for each test and the same within it."""
 
     def __init__(self, gateway: StripeGateway) -> None:
         self.gateway = gateway
@@ -85,45 +85,45 @@ class Wish:
 
 
 @pytest.fixture
-def wish(gateway: StripeGateway) -> Wish:
-    return Wish(gateway)
+def caller(gateway: StripeGateway) -> Caller:
+    return Caller(gateway)
 
 
-def test_creating_moves_no_money(wish):
-    intent = wish.create()
+def test_creating_moves_no_money(caller):
+    intent = caller.create()
     assert (intent.status, intent.amount_cents, intent.received_cents) == (IntentStatus.REQUIRES_CONFIRMATION, 1299, 0)
-    assert (intent.currency, intent.payment_id, intent.order_id) == ("USD", wish.payment_id, wish.order_id)
+    assert (intent.currency, intent.payment_id, intent.order_id) == ("USD", caller.payment_id, caller.order_id)
 
 
-def test_the_same_key_is_the_same_intent_and_says_that_it_is_a_replay(wish):
-    first, second = wish.create(), wish.create()
+def test_the_same_key_is_the_same_intent_and_says_that_it_is_a_replay(caller):
+    first, second = caller.create(), caller.create()
     assert first.id == second.id
     assert (first.is_replayed, second.is_replayed) == (False, True)
 
 
-def test_a_request_that_was_not_valid_leaves_its_key_free(wish):
+def test_a_request_that_was_not_valid_leaves_its_key_free(caller):
     with pytest.raises(InvalidPayment):
-        wish.create(cents=0)
-    assert wish.create().amount_cents == 1299
+        caller.create(cents=0)
+    assert caller.create().amount_cents == 1299
 
 
-def test_a_key_that_comes_back_with_other_parameters_is_refused(wish):
-    wish.create(cents=1299)
+def test_a_key_that_comes_back_with_other_parameters_is_refused(caller):
+    caller.create(cents=1299)
     with pytest.raises(GatewayMisuse):
-        wish.create(cents=1300)
+        caller.create(cents=1300)
 
 
-def test_confirming_holds_the_money_without_taking_it(wish):
-    held = wish.authorize()
+def test_confirming_holds_the_money_without_taking_it(caller):
+    held = caller.authorize()
     assert (held.status, held.received_cents) == (IntentStatus.REQUIRES_CAPTURE, 0)
     assert held.charge_id
     assert held.capture_before is None or held.capture_before > datetime.now(UTC)
 
 
-def test_confirming_twice_is_refused(wish):
-    held = wish.authorize()
+def test_confirming_twice_is_refused(caller):
+    held = caller.authorize()
     with pytest.raises(GatewayStateConflict):
-        wish.gateway.confirm_intent(held.id, key=f"{held.id}:another")
+        caller.gateway.confirm_intent(held.id, key=f"{held.id}:another")
 
 
 @pytest.mark.parametrize(
@@ -133,33 +133,33 @@ def test_confirming_twice_is_refused(wish):
         ("pm_card_chargeDeclinedInsufficientFunds", "insufficient_funds"),
     ],
 )
-def test_a_decline_names_its_code_and_is_replayed(wish, method, code):
+def test_a_decline_names_its_code_and_is_replayed(caller, method, code):
     for _ in range(2):
         with pytest.raises(PaymentDeclined) as declined:
-            wish.authorize(method)
+            caller.authorize(method)
         assert declined.value.extra["decline_code"] == code
 
 
-def test_a_declined_intent_waits_for_another_method_and_tells_why(wish):
-    created = wish.create("pm_card_chargeDeclined")
+def test_a_declined_intent_waits_for_another_method_and_tells_why(caller):
+    created = caller.create("pm_card_chargeDeclined")
     with pytest.raises(PaymentDeclined):
-        wish.gateway.confirm_intent(created.id, key=f"{created.id}:confirm")
-    read = wish.gateway.retrieve_intent(created.id)
+        caller.gateway.confirm_intent(created.id, key=f"{created.id}:confirm")
+    read = caller.gateway.retrieve_intent(created.id)
     assert (read.status, read.decline_code) == (IntentStatus.REQUIRES_PAYMENT_METHOD, "generic_decline")
 
 
-def test_a_card_may_ask_its_owner(wish):
-    assert wish.authorize("pm_card_authenticationRequired").status == IntentStatus.REQUIRES_ACTION
+def test_a_card_may_ask_its_owner(caller):
+    assert caller.authorize("pm_card_authenticationRequired").status == IntentStatus.REQUIRES_ACTION
 
 
 @pytest.mark.parametrize("stage", ["created", "authorized"])
-def test_cancelling_is_read_back_and_final(wish, stage):
-    intent = wish.create() if stage == "created" else wish.authorize()
-    wish.gateway.cancel_intent(intent.id, key=f"{intent.id}:cancel")
-    assert wish.gateway.retrieve_intent(intent.id).status == IntentStatus.CANCELED
+def test_cancelling_is_read_back_and_final(caller, stage):
+    intent = caller.create() if stage == "created" else caller.authorize()
+    caller.gateway.cancel_intent(intent.id, key=f"{intent.id}:cancel")
+    assert caller.gateway.retrieve_intent(intent.id).status == IntentStatus.CANCELED
     for late in ("confirm", "capture", "cancel"):
         with pytest.raises(GatewayStateConflict):
-            do(wish.gateway, late, intent.id)
+            do(caller.gateway, late, intent.id)
 
 
 def do(gateway: StripeGateway, action: str, intent_id: str) -> None:
@@ -173,26 +173,26 @@ def do(gateway: StripeGateway, action: str, intent_id: str) -> None:
 
 
 @pytest.mark.parametrize("cents", [1299, 900])
-def test_capturing_takes_all_or_part(wish, cents):
-    taken = wish.capture(cents=cents)
+def test_capturing_takes_all_or_part(caller, cents):
+    taken = caller.capture(cents=cents)
     assert (taken.status, taken.received_cents) == (IntentStatus.SUCCEEDED, cents)
 
 
-def test_more_than_was_held_is_not_captured(wish):
+def test_more_than_was_held_is_not_captured(caller):
     with pytest.raises(GatewayStateConflict):
-        wish.capture(cents=1300)
+        caller.capture(cents=1300)
 
 
-def test_captured_money_can_neither_be_captured_again_nor_cancelled(wish):
-    taken = wish.capture()
+def test_captured_money_can_neither_be_captured_again_nor_cancelled(caller):
+    taken = caller.capture()
     for action in ("capture", "cancel"):
         with pytest.raises(GatewayStateConflict):
-            do(wish.gateway, action, taken.id)
+            do(caller.gateway, action, taken.id)
 
 
-def test_refunds_add_up_to_what_was_captured_and_no_further(wish):
-    taken = wish.capture()
-    refund = wish.gateway.refund_intent
+def test_refunds_add_up_to_what_was_captured_and_no_further(caller):
+    taken = caller.capture()
+    refund = caller.gateway.refund_intent
     first = refund(taken.id, amount_cents=300, refund_id="a", key=f"{taken.id}:a")
     assert (first.amount_cents, first.refund_id) == (300, "a")
     with pytest.raises(GatewayStateConflict):
@@ -200,48 +200,48 @@ def test_refunds_add_up_to_what_was_captured_and_no_further(wish):
     refund(taken.id, amount_cents=999, refund_id="c", key=f"{taken.id}:c")
     with pytest.raises(GatewayStateConflict):
         refund(taken.id, amount_cents=1, refund_id="d", key=f"{taken.id}:d")
-    assert wish.gateway.retrieve_intent(taken.id).refunded_cents == 1299
-    assert {(given.refund_id, given.amount_cents) for given in wish.gateway.list_refunds(taken.id)} == {
+    assert caller.gateway.retrieve_intent(taken.id).refunded_cents == 1299
+    assert {(given.refund_id, given.amount_cents) for given in caller.gateway.list_refunds(taken.id)} == {
         ("a", 300),
         ("c", 999),
     }
 
 
-def test_a_refund_repeated_with_its_key_is_one_refund(wish):
-    taken = wish.capture()
+def test_a_refund_repeated_with_its_key_is_one_refund(caller):
+    taken = caller.capture()
     ask = {"amount_cents": 300, "refund_id": "a", "key": f"{taken.id}:a"}
-    assert wish.gateway.refund_intent(taken.id, **ask).id == wish.gateway.refund_intent(taken.id, **ask).id
-    assert wish.gateway.retrieve_intent(taken.id).refunded_cents == 300
+    assert caller.gateway.refund_intent(taken.id, **ask).id == caller.gateway.refund_intent(taken.id, **ask).id
+    assert caller.gateway.retrieve_intent(taken.id).refunded_cents == 300
 
 
-def test_an_unknown_method_is_refused_before_anything_exists(wish):
+def test_an_unknown_method_is_refused_before_anything_exists(caller):
     with pytest.raises(UnknownPaymentMethod):
-        wish.create("pm_nobody_has_this")
+        caller.create("pm_nobody_has_this")
 
 
 @pytest.mark.parametrize("cents", [0, -5])
-def test_an_amount_that_is_none_is_refused(wish, cents):
+def test_an_amount_that_is_none_is_refused(caller, cents):
     with pytest.raises(InvalidPayment):
-        wish.create(cents=cents)
+        caller.create(cents=cents)
 
 
-def test_an_unknown_intent_is_no_unknown_outcome(wish):
+def test_an_unknown_intent_is_no_unknown_outcome(caller):
     with pytest.raises(GatewayMisuse):
-        wish.gateway.retrieve_intent("pi_0000000000000000")
+        caller.gateway.retrieve_intent("pi_0000000000000000")
 
 
-def test_recent_intents_are_listed(wish):
-    wanted = wish.create()
+def test_recent_intents_are_listed(caller):
+    wanted = caller.create()
     since = datetime.now(UTC) - timedelta(minutes=1)
-    assert wanted.id in {listed.id for listed in wish.gateway.list_intents(created_after=since)}
+    assert wanted.id in {listed.id for listed in caller.gateway.list_intents(created_after=since)}
 
 
-def test_transfers_are_made_once_found_by_group_and_reversed(wish, request):
+def test_transfers_are_made_once_found_by_group_and_reversed(caller, request):
     is_stripe = request.node.callspec.params["gateway"] == "stripe"
     if is_stripe and not STRIPE_ACCOUNT:
         pytest.skip("set STRIPE_CONTRACT_ACCOUNT to a connected test account")
-    taken = wish.capture()
-    group = transfer_group(wish.order_id)
+    taken = caller.capture()
+    group = transfer_group(caller.order_id)
     ask = {
         "amount_cents": 1000,
         "currency": "USD",
@@ -251,26 +251,26 @@ def test_transfers_are_made_once_found_by_group_and_reversed(wish, request):
         "payout_id": "p1",
         "key": f"{taken.id}:p1",
     }
-    sent = wish.gateway.transfer(**ask)
-    assert wish.gateway.transfer(**ask).id == sent.id
-    done = wish.gateway.reverse_transfer(sent.id, amount_cents=400, reversal_id="r1", key=f"{taken.id}:r1")
-    (listed,) = wish.gateway.list_transfers(group=group)
+    sent = caller.gateway.transfer(**ask)
+    assert caller.gateway.transfer(**ask).id == sent.id
+    done = caller.gateway.reverse_transfer(sent.id, amount_cents=400, reversal_id="r1", key=f"{taken.id}:r1")
+    (listed,) = caller.gateway.list_transfers(group=group)
     assert (listed.amount_cents, listed.reversed_cents, listed.payout_id) == (1000, 400, "p1")
-    assert [(one.id, one.reversal_id) for one in wish.gateway.list_reversals(sent.id)] == [(done.id, "r1")]
+    assert [(one.id, one.reversal_id) for one in caller.gateway.list_reversals(sent.id)] == [(done.id, "r1")]
     with pytest.raises(GatewayStateConflict):
-        wish.gateway.reverse_transfer(sent.id, amount_cents=601, reversal_id="r2", key=f"{taken.id}:r2")
+        caller.gateway.reverse_transfer(sent.id, amount_cents=601, reversal_id="r2", key=f"{taken.id}:r2")
 
 
-def test_more_than_was_captured_is_not_transferred(wish, request):
+def test_more_than_was_captured_is_not_transferred(caller, request):
     if request.node.callspec.params["gateway"] == "stripe" and not STRIPE_ACCOUNT:
         pytest.skip("set STRIPE_CONTRACT_ACCOUNT to a connected test account")
-    taken = wish.capture()
+    taken = caller.capture()
     with pytest.raises(GatewayStateConflict):
-        wish.gateway.transfer(
+        caller.gateway.transfer(
             amount_cents=1300,
             currency="USD",
             destination=STRIPE_ACCOUNT or "acct_diner",
-            group=transfer_group(wish.order_id),
+            group=transfer_group(caller.order_id),
             charge_id=taken.charge_id,
             payout_id="p1",
             key=f"{taken.id}:p1",

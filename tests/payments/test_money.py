@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from payments.money import Money, NotMoney, decimal_text
+from payments.money import Money, NotMoney, decimal_text, from_cents, to_cents
 
 ROOT = Path(__file__).resolve().parents[2]
 # Time is measured in seconds with fractions; these are the only names a float may have here.
@@ -25,6 +25,23 @@ def test_text_and_cents_are_one_and_the_same(cents):
 @given(st.decimals(min_value=0, max_value=10**10, places=2))
 def test_every_amount_with_two_decimals_is_taken_exactly(amount):
     assert Money.parse(f"{amount:.2f}", "USD").cents == int(amount * 100)
+
+
+@given(st.integers(min_value=-(10**17), max_value=10**17))
+def test_decimals_and_cents_are_one_and_the_same(cents):
+    assert to_cents(from_cents(cents)) == cents
+
+
+def test_a_decimal_made_of_cents_has_two_places():
+    assert str(from_cents(0)) == decimal_text(0) == "0.00"
+    assert str(from_cents(1290)) == decimal_text(1290) == "12.90"
+    assert from_cents(1) == Decimal("0.01")
+
+
+@pytest.mark.parametrize("amount", ["0.001", "12.999", "-0.005", "NaN"])
+def test_a_fraction_of_a_cent_is_refused(amount):
+    with pytest.raises(NotMoney):
+        to_cents(Decimal(amount))
 
 
 @pytest.mark.parametrize("text", ["", "-1", "+1", "1.999", "1e3", "NaN", "Infinity", "1,00", " 1", "1.", ".5", "٣"])

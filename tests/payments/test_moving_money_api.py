@@ -10,7 +10,7 @@ from rest_framework.test import APIClient
 
 from payments.errors import CannotRelease
 from payments.flows import order_locks
-from tests.payments.builders import Case, order_trouble
+from tests.payments.builders import Case, order_fault
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -99,7 +99,7 @@ def test_a_declined_card_is_a_402_that_names_the_reason(operator):
 
 def test_a_provider_that_does_not_answer_is_a_503_and_the_same_request_works_later(operator):
     body = {"order_id": str(uuid.uuid4()), "customer_id": "alice", "amount": "1.00"}
-    order_trouble("timeout_after", "confirm_intent")
+    order_fault("timeout_after", "confirm_intent")
     answer = operator.post("/api/payments/authorize", body, format="json")
     assert (code_of(answer)[0], answer["Retry-After"]) == (503, "5")
     assert operator.post("/api/payments/authorize", body, format="json").status_code == 201
@@ -113,9 +113,9 @@ def test_fees_that_do_not_add_up_hold_nothing(operator):
 
 def test_a_hold_is_cancelled_once_and_for_all(operator):
     payment = authorized(operator)
-    wish = {"payment_id": payment["id"], "food_fee": "15.00"}
-    operator.post("/api/escrow/hold", wish, format="json")
-    assert code_of(operator.post("/api/escrow/hold", wish, format="json")) == (409, "escrow.cannot_hold")
+    body = {"payment_id": payment["id"], "food_fee": "15.00"}
+    operator.post("/api/escrow/hold", body, format="json")
+    assert code_of(operator.post("/api/escrow/hold", body, format="json")) == (409, "escrow.cannot_hold")
     order = {"order_id": payment["order_id"]}
     assert operator.post("/api/escrow/cancel", order, format="json").json()["status"] == "CANCELLED"
     operator.post("/api/payments/capture", {"payment_id": payment["id"]}, format="json")
@@ -148,18 +148,18 @@ def test_a_customer_moves_no_money(action):
     assert client.post(f"/api/{action}", {}, format="json").status_code == 403
 
 
-def test_a_guard_keeps_hands_off_an_order_a_saga_takes_care_of(operator):
+def test_a_locked_orders_money_is_not_moved(operator):
     case = Case()
     case.authorize()
 
-    def guard(order_id: uuid.UUID) -> None:
+    def lock(order_id: uuid.UUID) -> None:
         if str(order_id) == case.order_id:
             raise CannotRelease("Cancel the order instead.")
 
-    order_locks.register(guard)
+    order_locks.register(lock)
     try:
         answer = operator.post("/api/payments/release", {"payment_id": case.payment_id}, format="json")
     finally:
-        order_locks.unregister(guard)
+        order_locks.unregister(lock)
     assert answer.status_code == 409
     assert case.live_authorizations == 1

@@ -17,7 +17,7 @@ from payments.models import (
     TransactionStatus,
 )
 from payments.steps import cancel_escrow
-from tests.payments.builders import Case, Crash, Dying, order_trouble
+from tests.payments.builders import Case, Crash, Dying, order_fault
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -43,13 +43,13 @@ def until_answered(action, *, attempts: int = 6):
 
 def books_agree(case: Case) -> bool:
     """Our ledger, our payment row and the provider tell one story."""
-    told = ledger.position(case.order_id)
+    booked = ledger.position(case.order_id)
     payment = case.row
     paid_out = sum(case.provider_transfers.values()) + ledger.balances().get("platform::USD", 0)
     return (
-        (told.captured, told.returned) == (payment.captured_cents, payment.refunded_cents)
-        and told.returned == case.provider_refunded_cents
-        and told.released == paid_out
+        (booked.captured, booked.returned) == (payment.captured_cents, payment.refunded_cents)
+        and booked.returned == case.provider_refunded_cents
+        and booked.released == paid_out
         and sum(ledger.balances().values()) == 0
     )
 
@@ -125,7 +125,7 @@ def test_a_partial_refund_after_the_payout_comes_from_the_restaurant_first(case)
 @pytest.mark.parametrize("times", [1, 2])
 def test_a_payout_with_an_unknown_outcome_is_paid_once(case, kind, times):
     case.capture()
-    order_trouble(kind, "create_transfer", times=times)
+    order_fault(kind, "create_transfer", times=times)
     until_answered(case.release)
     assert case.provider_transfers == {"acct_diner": 1200, "acct_rosa": 300}
     assert books_agree(case)
@@ -135,7 +135,7 @@ def test_a_payout_with_an_unknown_outcome_is_paid_once(case, kind, times):
 def test_a_reversal_with_an_unknown_outcome_is_made_once(case, kind):
     case.capture()
     case.release()
-    order_trouble(kind, "reverse_transfer")
+    order_fault(kind, "reverse_transfer")
     until_answered(lambda: case.refund(500))
     assert case.provider_transfers == {"acct_diner": 700, "acct_rosa": 300}
     assert books_agree(case)

@@ -21,9 +21,9 @@ from payments.models import (
     TransactionStatus,
     TransactionType,
 )
-from payments.sandbox.tables import FaultKind, SandboxFault
+from payments.sandbox.models import FaultKind, SandboxFault
 from sagas.errors import Refusal
-from tests.payments.builders import Case, order_trouble
+from tests.payments.builders import Case, order_fault
 from tests.threads import at_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -37,7 +37,7 @@ ACTIONS = st.one_of(
     st.just(("release", 0)),
     st.just(("cancel_hold", 0)),
     st.just(("revert", 0)),
-    st.tuples(st.just("trouble"), st.integers(0, len(FaultKind.values) - 1)),
+    st.tuples(st.just("fault"), st.integers(0, len(FaultKind.values) - 1)),
 )
 
 
@@ -51,7 +51,7 @@ def act(case: Case, action: str, number: int, key: str) -> None:
         "release": lambda: case.release(fee_basis_points=500),
         "cancel_hold": lambda: escrow.cancel_hold(case.order_id, reason="cancelled"),
         "revert": case.revert,
-        "trouble": lambda: order_trouble(FaultKind.values[number]),
+        "fault": lambda: order_fault(FaultKind.values[number]),
     }
     refusal = answer_of(doing[action])
     assert refusal is None or 400 <= refusal.status < 500
@@ -76,9 +76,9 @@ def assert_equations(case: Case) -> None:
         assert 0 <= payment.refunded_cents <= payment.refund_claimed_cents <= payment.captured_cents <= TOTAL
         assert payment.captured_cents <= provider_taken
         assert payment.refunded_cents <= case.provider_refunded_cents
-        told = ledger.position(case.order_id)
-        assert (told.captured, told.returned) == (payment.captured_cents, payment.refunded_cents)
-        assert told.held >= 0
+        booked = ledger.position(case.order_id)
+        assert (booked.captured, booked.returned) == (payment.captured_cents, payment.refunded_cents)
+        assert booked.held >= 0
     assert sum(ledger.balances().values()) == 0
     assert sum(case.provider_transfers.values()) <= provider_taken - case.provider_refunded_cents
 

@@ -9,11 +9,12 @@ import pytest
 from django.core.management import call_command
 from django.utils import timezone
 
+from payments.findings import Drift
 from payments.flows import order_locks
 from payments.gateways import current_gateway, use_gateway
 from payments.models import Payment, PaymentStatus
-from payments.reconcile import Drift, reconcile
-from payments.sandbox.tables import SandboxIntent, SandboxTransfer
+from payments.reconcile import reconcile
+from payments.sandbox.models import SandboxIntent, SandboxTransfer
 from tests.payments.builders import Case, Crash, Dying
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -181,19 +182,19 @@ def test_a_refund_left_half_done_is_finished(after_effect):
     assert (case.row.refunded_cents, case.provider_refunded_cents) == (400, 400)
 
 
-def test_the_hold_of_an_order_that_is_over_is_let_go():
+def test_the_authorization_of_an_order_that_is_over_is_voided():
     dead, alive = Case(), Case()
     dead.authorize()
     alive.authorize()
 
-    def tell(order_ids: list[uuid.UUID]) -> set[uuid.UUID]:
+    def find_ended(order_ids: list[uuid.UUID]) -> set[uuid.UUID]:
         return {order_id for order_id in order_ids if str(order_id) == dead.order_id}
 
-    order_locks.register_dead_orders(tell)
+    order_locks.register_ended_orders(find_ended)
     try:
         assert drifts() == {Drift.AUTHORIZATION_OF_DEAD_ORDER: True}
     finally:
-        order_locks.unregister_dead_orders(tell)
+        order_locks.unregister_ended_orders(find_ended)
     assert (dead.live_authorizations, alive.live_authorizations) == (0, 1)
 
 

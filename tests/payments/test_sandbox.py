@@ -11,7 +11,7 @@ from payments.errors import UnknownPaymentMethod
 from payments.gateways import current_gateway
 from payments.gateways.base import IntentStatus
 from payments.models import PaymentMethod
-from payments.sandbox.tables import SandboxAnswer, SandboxIntent
+from payments.sandbox.models import SandboxAnswer, SandboxIntent
 from payments.services import check_payment_method
 from payments.steps import get_payment_info
 from tests.payments.builders import Case

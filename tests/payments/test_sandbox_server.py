@@ -9,8 +9,8 @@ from urllib.parse import urlencode
 
 import pytest
 
+from payments.sandbox.models import SandboxAnswer, SandboxIntent
 from payments.sandbox.server import serve
-from payments.sandbox.tables import SandboxAnswer, SandboxIntent
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -15,8 +15,8 @@ from payments import webhooks
 from payments.errors import BadSignature
 from payments.gateways import use_gateway
 from payments.models import PaymentStatus, ProviderEvent
-from payments.sandbox.tables import SandboxIntent
-from tests.payments.builders import Case, Crash, Dying, order_trouble
+from payments.sandbox.models import SandboxIntent
+from tests.payments.builders import Case, Crash, Dying, order_fault
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -159,7 +159,7 @@ def test_an_event_about_a_hold_nobody_wants_lets_it_go():
 
 def test_an_event_that_could_not_be_handled_is_sent_again():
     payload = event_about(half_authorized().row.intent_id)
-    order_trouble("error_500", "retrieve_intent")
+    order_fault("error_500", "retrieve_intent")
     assert send(payload).status_code == 503
     assert send(payload).json()["is_new"] is True
 

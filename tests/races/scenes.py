@@ -44,9 +44,7 @@ class Scene:
         return SagaEvent.objects.filter(saga_id=self.saga.pk, action=action, step=step).count()
 
     def cancel(self) -> str:
-        return cancelling.cancel(
-            self.order, reason_code="customer_request", reason="", actor="customer", role="customer"
-        )
+        return cancelling.cancel(self.order, reason_code="customer_request", reason="", actor="customer")
 
 
 def at_position(runner: Runner, position: int, *, sku: str = "burger", quantity: int = 1) -> Scene:

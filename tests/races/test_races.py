@@ -16,7 +16,7 @@ from orders.models import MenuItem, Order
 from orders.use_cases import expire as acceptance
 from payments.flows import authorize
 from payments.models import Payment, Refund
-from payments.sandbox.tables import SandboxIntent
+from payments.sandbox.models import SandboxIntent
 from sagas.engine import commands, sweep
 from sagas.engine.execution import StepFailed, machine_of
 from sagas.models import SagaEvent, SagaInstance
@@ -375,7 +375,7 @@ def test_a_late_authorization_and_its_undo(runner: Runner, is_undo_first: bool) 
     held: dict[str, str] = {}
 
     def void() -> Payment:
-        return authorize.void(held["payment"], held["order"], reason="r", idempotency_key=held["payment"])
+        return authorize.void_authorization(held["payment"], held["order"], reason="r", idempotency_key=held["payment"])
 
     def make() -> tuple[Action, Action]:
         held["payment"], held["order"] = new_id(), new_id()

@@ -426,7 +426,7 @@ def food_on_a_cancelled_order(campus: Campus) -> Found:
     return {("I2", f"order {order.pk}")}
 
 
-def an_alarm_on_a_cancelled_order(campus: Campus) -> Found:
+def a_timer_on_a_cancelled_order(campus: Campus) -> Found:
     order = campus.cancelled()
     ScheduledEvent.objects.filter(entity_id=str(order.pk)).mark_scheduled_again()
     return {("I2", f"order {order.pk}")}
@@ -538,7 +538,7 @@ def _key_of(order: Order) -> str:
     return f"idempotency key {_answer_of(order).get().pk}"
 
 
-def an_order_without_its_alarm(campus: Campus) -> Found:
+def an_order_without_its_timer(campus: Campus) -> Found:
     order = campus.placed()
     ScheduledEvent.objects.filter(entity_id=str(order.pk)).delete()
     return {("I14", f"order {order.pk}")}
@@ -546,9 +546,9 @@ def an_order_without_its_alarm(campus: Campus) -> Found:
 
 def an_order_nobody_times_out(campus: Campus) -> Found:
     order = campus.placed()
-    alarms = ScheduledEvent.objects.filter(entity_id=str(order.pk))
-    alarms.mark_fired()
-    alarms.update(scheduled_at=F("fired_at"))
+    timers = ScheduledEvent.objects.filter(entity_id=str(order.pk))
+    timers.mark_fired()
+    timers.update(scheduled_at=F("fired_at"))
     Order.objects.filter(pk=order.pk).update(accept_by=F("created_at") - timedelta(minutes=6))
     return {("I14", f"order {order.pk}")}
 
@@ -559,25 +559,25 @@ def an_order_timed_out_early(campus: Campus) -> Found:
     return {("I14", f"order {order.pk}")}
 
 
-def an_alarm_that_rang_early(campus: Campus) -> Found:
+def a_timer_that_fired_early(campus: Campus) -> Found:
     order = campus.expired()
-    alarms = ScheduledEvent.objects.filter(entity_id=str(order.pk))
-    alarms.update(fired_at=F("scheduled_at") - timedelta(seconds=1))
-    return {("I14", f"alarm {alarms.get().pk}")}
+    timers = ScheduledEvent.objects.filter(entity_id=str(order.pk))
+    timers.update(fired_at=F("scheduled_at") - timedelta(seconds=1))
+    return {("I14", f"timer {timers.get().pk}")}
 
 
-def an_alarm_that_will_never_ring(campus: Campus) -> Found:
+def a_timer_that_will_never_fire(campus: Campus) -> Found:
     order = campus.placed()
-    alarms = ScheduledEvent.objects.filter(entity_id=str(order.pk))
-    alarms.update(due_at=None)
-    return {("I14", f"alarm {alarms.get().pk}")}
+    timers = ScheduledEvent.objects.filter(entity_id=str(order.pk))
+    timers.update(due_at=None)
+    return {("I14", f"timer {timers.get().pk}")}
 
 
-def an_alarm_that_is_overlooked(campus: Campus) -> Found:
+def a_timer_that_is_overlooked(campus: Campus) -> Found:
     order = campus.placed()
-    alarms = ScheduledEvent.objects.filter(entity_id=str(order.pk))
-    alarms.update(due_at=F("created_at") - timedelta(minutes=11))
-    return {("I14", f"alarm {alarms.get().pk}")}
+    timers = ScheduledEvent.objects.filter(entity_id=str(order.pk))
+    timers.update(due_at=F("created_at") - timedelta(minutes=11))
+    return {("I14", f"timer {timers.get().pk}")}
 
 
 DAMAGES: tuple[Damage, ...] = (
@@ -587,13 +587,13 @@ DAMAGES: tuple[Damage, ...] = (
     an_event_robbed_of_its_name, an_event_never_published, an_event_overtaken,
     an_event_without_its_number, an_authorization_lost,
     an_authorization_of_another_amount, two_live_authorizations, an_escrow_lost, a_hold_on_a_cancelled_order,
-    an_escrow_on_a_failed_order, food_on_a_cancelled_order, an_alarm_on_a_cancelled_order,
+    an_escrow_on_a_failed_order, food_on_a_cancelled_order, a_timer_on_a_cancelled_order,
     captured_money_kept_from_a_cancelled_order, more_refunded_than_captured, a_refund_deleted,
     a_captured_payment_said_to_be_void, a_ledger_entry_of_another_amount, a_ledger_entry_deleted,
     a_ledger_entry_turned_round, a_ledger_transaction_deleted, stock_off_by_one, more_reserved_than_on_hand,
     a_reservation_lost, an_order_said_to_be_elsewhere, an_order_deleted, a_key_that_names_another_order,
-    a_key_that_names_somebody_elses_order, an_order_without_its_alarm, an_order_nobody_times_out,
-    an_order_timed_out_early, an_alarm_that_rang_early, an_alarm_that_will_never_ring, an_alarm_that_is_overlooked,
+    a_key_that_names_somebody_elses_order, an_order_without_its_timer, an_order_nobody_times_out,
+    an_order_timed_out_early, a_timer_that_fired_early, a_timer_that_will_never_fire, a_timer_that_is_overlooked,
 )  # fmt: skip
 
 
@@ -652,7 +652,7 @@ def test_the_command_names_what_it_found_and_what_to_do(campus: Campus) -> None:
     ScheduledEvent.objects.all().delete()
     code, output = verify("--limit", "2", "--only", "i14,I6")
     assert code == 1
-    assert "I14 BROKEN: an order that waits for a runner has its alarm: 3 breaches" in output
+    assert "I14 BROKEN: an order that waits for a runner has its timer: 3 breaches" in output
     assert [str(order.pk) in output for order in orders] == [True, True, False]
     assert "… and 1 more (--limit)" in output
     assert "next: The order sweep will cancel it" in output
@@ -668,7 +668,7 @@ def test_the_command_speaks_json(campus: Campus) -> None:
     assert code == document["breaches"] == 1
     [stock, food] = document["invariants"]
     assert (stock["code"], stock["looked_at"], stock["of"], stock["breaches"]) == ("I6", 1, "items", 1)
-    assert stock["examples"] == [{"subject": "item product-guid", "detail": "2 reserved, 1 promised to orders"}]
+    assert stock["examples"] == [{"subject": "item product-guid", "detail": "2 reserved, 1 in reservations of orders"}]
     assert stock["advice"]
     assert food["breaches"] == 0
     assert order.status == "CREATED"

@@ -1,4 +1,4 @@
-"""The alarm clock: set, switched off, ringing once, ringing again."""
+"""Timers: scheduled, cancelled, fired once, fired again."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def _time_stands_still_afterwards() -> Iterator[None]:
         yield
 
 
-def alarm(entity_id: str = "e1", *, after: timedelta = HOUR) -> ScheduledEvent:
+def a_timer(entity_id: str = "e1", *, after: timedelta = HOUR) -> ScheduledEvent:
     return services.schedule_in(event_type="test.bell", entity_id=entity_id, delay=after, payload={"n": 1})
 
 
-def test_an_alarm_rings_when_its_time_has_come_and_only_once(bell: Bell) -> None:
-    event = alarm()
+def test_a_timer_fires_when_its_time_has_come_and_only_once(bell: Bell) -> None:
+    event = a_timer()
     assert services.fire_due() == 0
     clock.advance(HOUR + timedelta(seconds=1))
     assert [services.fire_due(), services.fire_due()] == [1, 0]
@@ -50,27 +50,27 @@ def test_an_alarm_rings_when_its_time_has_come_and_only_once(bell: Bell) -> None
     assert event.due_at is None
 
 
-def test_alarms_ring_in_the_order_of_their_times(bell: Bell) -> None:
+def test_timers_fire_in_the_order_of_their_times(bell: Bell) -> None:
     for minutes in (3, 1, 2):
-        alarm(f"e{minutes}", after=timedelta(minutes=minutes))
+        a_timer(f"e{minutes}", after=timedelta(minutes=minutes))
     clock.advance(HOUR)
     assert services.fire_due() == 3
     assert bell.rung == ["e1", "e2", "e3"]
 
 
-def test_one_entity_has_one_live_alarm_of_a_kind(bell: Bell) -> None:
-    assert alarm().pk == alarm().pk
+def test_one_entity_has_one_live_timer_of_a_type(bell: Bell) -> None:
+    assert a_timer().pk == a_timer().pk
     assert ScheduledEvent.objects.count() == 1
 
 
-def test_the_database_itself_refuses_a_second_live_alarm(bell: Bell) -> None:
-    event = alarm()
+def test_the_database_itself_refuses_a_second_live_timer(bell: Bell) -> None:
+    event = a_timer()
     with pytest.raises(IntegrityError), transaction.atomic():
         ScheduledEvent.objects.create(event_type="test.bell", entity_id="e1", scheduled_at=event.scheduled_at)
 
 
-def test_a_cancelled_alarm_does_not_ring(bell: Bell) -> None:
-    event = alarm()
+def test_a_cancelled_timer_does_not_fire(bell: Bell) -> None:
+    event = a_timer()
     assert [services.cancel(event_type="test.bell", entity_id="e1") for _ in range(2)] == [True, False]
     clock.advance(2 * HOUR)
     assert services.fire_due() == 0
@@ -79,14 +79,14 @@ def test_a_cancelled_alarm_does_not_ring(bell: Bell) -> None:
     assert event.status == "CANCELLED"
 
 
-def test_after_a_cancelled_alarm_a_new_one_can_be_set(bell: Bell) -> None:
-    first = alarm()
+def test_after_a_cancelled_timer_a_new_one_can_be_scheduled(bell: Bell) -> None:
+    first = a_timer()
     services.cancel_event(event_id=str(first.pk))
-    assert alarm().pk != first.pk
+    assert a_timer().pk != first.pk
 
 
-def test_an_alarm_is_cancelled_once(bell: Bell) -> None:
-    event = alarm()
+def test_a_timer_is_cancelled_once(bell: Bell) -> None:
+    event = a_timer()
     assert services.cancel_event(event_id=str(event.pk)).status == "CANCELLED"
     with pytest.raises(EventAlreadySettled):
         services.cancel_event(event_id=str(event.pk))
@@ -94,8 +94,8 @@ def test_an_alarm_is_cancelled_once(bell: Bell) -> None:
         services.cancel_event(event_id="01a1f941-c113-76f8-8c52-858750915a7b")
 
 
-def test_an_alarm_that_fails_stays_and_rings_again_later(bell: Bell) -> None:
-    event = alarm()
+def test_a_timer_whose_handler_fails_fires_again_later(bell: Bell) -> None:
+    event = a_timer()
     bell.broken = True
     clock.advance(HOUR + timedelta(seconds=1))
     assert services.fire_due() == 0
@@ -110,8 +110,8 @@ def test_an_alarm_that_fails_stays_and_rings_again_later(bell: Bell) -> None:
     assert (event.status, event.error) == ("FIRED", "")
 
 
-def test_an_alarm_that_always_fails_waits_for_a_person(bell: Bell) -> None:
-    event = alarm()
+def test_a_timer_whose_handler_always_fails_waits_for_a_person(bell: Bell) -> None:
+    event = a_timer()
     bell.broken = True
     for _ in range(services.MAX_ATTEMPTS + 5):
         clock.advance(HOUR)
@@ -119,13 +119,13 @@ def test_an_alarm_that_always_fails_waits_for_a_person(bell: Bell) -> None:
     event.refresh_from_db()
     assert (event.status, event.attempts, event.due_at) == ("EXPIRED", services.MAX_ATTEMPTS, None)
     bell.broken = False
-    assert services.ring_again(event_ids=[str(event.pk)]) == 1
+    assert services.fire_again(event_ids=[str(event.pk)]) == 1
     assert services.fire_due() == 1
     assert bell.rung == ["e1"]
 
 
-def test_an_alarm_whose_sweep_died_is_taken_up_again(bell: Bell) -> None:
-    alarm()
+def test_a_timer_whose_sweep_died_is_fired_by_the_next(bell: Bell) -> None:
+    a_timer()
     clock.advance(HOUR + timedelta(seconds=1))
     assert len(services._claim_batch(10)) == 1
     assert services.fire_due() == 0, "another sweep holds it"
@@ -175,9 +175,9 @@ def test_an_alarm_settled_while_it_rings_has_no_effect(bell: Bell) -> None:
     ids=["unknown type", "past", "too large"],
 )
 def test_what_cannot_ring_is_not_scheduled(bell: Bell, changes: dict[str, Any], error: type[Exception]) -> None:
-    wish: dict[str, Any] = {"event_type": "test.bell", "entity_id": "e", "payload": {}}
+    arguments: dict[str, Any] = {"event_type": "test.bell", "entity_id": "e", "payload": {}}
     with pytest.raises(error):
-        services.schedule(**(wish | {"scheduled_at": timezone.now() + HOUR} | changes))
+        services.schedule(**(arguments | {"scheduled_at": timezone.now() + HOUR} | changes))
     assert not ScheduledEvent.objects.exists()
 
 
@@ -192,7 +192,7 @@ def test_a_missing_handler_is_found_before_anything_runs(settings: Any) -> None:
     assert [problem.id for problem in checks.acceptance_event_has_a_handler()] == ["timers.E001"]
 
 
-def test_the_steps_set_one_alarm_and_take_it_back(settings: Any) -> None:
+def test_the_steps_start_one_timer_and_cancel_it(settings: Any) -> None:
     first, again = (steps.start_timer(order_id="o1", owner="alice", saga_id="s1")["timer_id"] for _ in range(2))
     assert first == again
     event = ScheduledEvent.objects.get(pk=first)
@@ -209,7 +209,7 @@ def test_cancelling_a_timer_that_never_was_does_nothing() -> None:
 
 
 def test_a_timer_cancelled_before_it_was_set_stays_off() -> None:
-    """An order may be accepted while the saga that created it has yet to set the alarm."""
+    """An order may be accepted while the saga that created it has not started the timer yet."""
     steps.cancel_timer(order_id="o1")
     steps.start_timer(order_id="o1", owner="alice", saga_id="s1")
     assert not ScheduledEvent.objects.live().exists()
@@ -218,7 +218,7 @@ def test_a_timer_cancelled_before_it_was_set_stays_off() -> None:
 
 
 def test_the_task_sweeps(bell: Bell) -> None:
-    alarm()
+    a_timer()
     clock.advance(2 * HOUR)
     assert tasks.sweep() == 1
 
@@ -230,7 +230,7 @@ def test_the_delays_grow_up_to_ten_minutes() -> None:
 
 @pytest.mark.postgres
 @pytest.mark.django_db(transaction=True)
-def test_two_sweeps_at_once_ring_each_alarm_once() -> None:
+def test_two_sweeps_at_once_fire_each_timer_once() -> None:
     rung: list[str] = []
     registry.register("test.shared", lambda entity_id, _: rung.append(entity_id))
     try:

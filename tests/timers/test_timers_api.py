@@ -41,25 +41,25 @@ def olga(db: None) -> APIClient:
     return client("olga", is_staff=True)
 
 
-def wish(**changes: Any) -> dict[str, Any]:
+def body(**changes: Any) -> dict[str, Any]:
     given = {"event_type": "test.bell", "entity_id": "e1", "scheduled_at": (timezone.now() + HOUR).isoformat()}
     return given | changes
 
 
 def schedule(api: APIClient, **changes: Any) -> Any:
-    return api.post("/api/schedule", wish(**changes), format="json")
+    return api.post("/api/schedule", body(**changes), format="json")
 
 
 @pytest.mark.parametrize("path", ["/api/schedule", "/api/schedule/", "/schedule", "/schedule/"])
-def test_an_alarm_is_set_at_every_address(olga: APIClient, bell: Bell, path: str) -> None:
-    response = olga.post(path, wish(payload={"n": 1}), format="json")
+def test_a_timer_is_scheduled_at_every_address(olga: APIClient, bell: Bell, path: str) -> None:
+    response = olga.post(path, body(payload={"n": 1}), format="json")
     assert response.status_code == 201
     event = response.json()
     assert (event["status"], event["payload"], event["entity_id"]) == ("SCHEDULED", {"n": 1}, "e1")
     assert olga.get(response.headers["Location"]).json() == event
 
 
-def test_an_alarm_set_over_http_rings(olga: APIClient, bell: Bell) -> None:
+def test_a_timer_scheduled_over_http_fires(olga: APIClient, bell: Bell) -> None:
     schedule(olga)
     clock.advance(HOUR + timedelta(seconds=1))
     assert services.fire_due() == 1
@@ -90,13 +90,13 @@ def test_what_cannot_ring_is_refused(olga: APIClient, bell: Bell, changes: dict[
 
 
 def test_a_number_json_has_no_word_for_is_refused(olga: APIClient, bell: Bell) -> None:
-    text = json.dumps(wish(payload={"n": 0})).replace('"n": 0', '"n": 1e400')
+    text = json.dumps(body(payload={"n": 0})).replace('"n": 0', '"n": 1e400')
     response = olga.post("/api/schedule", text, content_type="application/json")
     assert response.status_code == 400
     assert response.json()["code"] == "timer.payload_not_json"
 
 
-def test_a_customer_sets_no_alarms(bell: Bell) -> None:
+def test_a_customer_schedules_no_timers(bell: Bell) -> None:
     assert schedule(client("alice")).status_code == 403
     assert not ScheduledEvent.objects.exists()
 

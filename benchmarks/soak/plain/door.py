@@ -33,12 +33,12 @@ def place(request: OrderRequest) -> Placed:
 
 
 @transaction.atomic
-def cancel(order: Order, *, reason_code: str, reason: str, actor: str, role: str) -> Started:
+def cancel(order: Order, *, reason_code: str, reason: str, actor: str) -> Started:
     """Close the door to runners, then undo everything."""
     from benchmarks.soak.plain import tasks
 
     services.claim_for_cancellation(str(order.pk))
-    services.note_cancelled_by(order_id=str(order.pk), actor=role)
+    services.record_cancelled_by(order_id=str(order.pk), actor=actor)
     told: dict[str, Any] = {
         "order_id": str(order.pk), "payment_id": str(order.payment_id), "saga_id": str(order.saga_id),
     }  # fmt: skip

@@ -10,8 +10,7 @@ from celery import chain
 from django.db import DatabaseError, InterfaceError, connection, transaction
 
 from benchmarks.soak.plain.app import app
-from orders import services
-from orders import steps as orders
+from orders import inventory, services
 from orders.models import Order, OrderStatus, StockReservation
 from payments import steps as payments
 from payments.errors import GatewayUnavailable
@@ -50,7 +49,7 @@ def create_order(order: OrderData) -> None:
 @app.task(**RETRIED)
 def validate_inventory(order: OrderData) -> None:
     if not _is_reserved(order):
-        orders.validate_inventory(lines=order["lines"])
+        inventory.validate_inventory(lines=order["lines"])
     _note(order, "validate_inventory")
 
 
@@ -58,7 +57,7 @@ def validate_inventory(order: OrderData) -> None:
 @transaction.atomic
 def reserve_inventory(order: OrderData) -> None:
     if not _is_reserved(order):
-        _call(orders.reserve_inventory, order)
+        _call(inventory.reserve_inventory, order)
     _note(order, "reserve_inventory")
 
 
@@ -107,7 +106,7 @@ def compensate(order: OrderData) -> None:
         _call(payments.cancel_escrow, told)
     _call(payments.revert_payment, told | _remote(told))
     with transaction.atomic():
-        _call(orders.release_inventory, told)
+        _call(inventory.release_inventory, told)
         _call(services.cancel_order, told)
         _note(order, "compensate")
 

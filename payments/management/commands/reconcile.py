@@ -1,4 +1,4 @@
-"""`manage.py reconcile`: compare our books with the payment provider's; exit 1 when they differ."""
+"""`manage.py reconcile`: compare our books with the payment provider's. Exit 1 if they differ."""
 
 from __future__ import annotations
 
@@ -13,14 +13,17 @@ from payments.reconcile import GRACE, reconcile
 
 
 class Command(BaseCommand):
-    help = "Compare payments, payouts and ledger with the payment provider. Exit 1 when something drifted."
+    help = "Compare payments, payouts and ledger with the payment provider. Exit 1 if something differs."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--no-heal", action="store_true", help="only report")
+        parser.add_argument("--no-heal", action="store_true", help="report only, change nothing")
         parser.add_argument(
-            "--grace-seconds", type=int, default=int(GRACE.total_seconds()), help="leave out the newest"
+            "--grace-seconds",
+            type=int,
+            default=int(GRACE.total_seconds()),
+            help="leave out what changed in the last so many seconds",
         )
-        parser.add_argument("--json", action="store_true", help="one JSON document a line")
+        parser.add_argument("--json", action="store_true", help="one JSON document per line")
 
     def handle(self, *_args: Any, **options: Any) -> None:
         findings = reconcile(heal=not options["no_heal"], grace=timedelta(seconds=options["grace_seconds"]))

@@ -114,7 +114,7 @@ class Simulation:
 
     def converge(self) -> None:
         """Deliver, wait and sweep until nothing is left to do; then judge."""
-        calm_since = clock.offset()
+        calm_since = clock.clock_offset()
         for _ in range(MOST_ROUNDS):
             while self.broker.messages or self.broker.errbacks:
                 self.deliver()
@@ -122,7 +122,7 @@ class Simulation:
                 break
         else:
             raise Violation("the sagas never end")
-        took = clock.offset() - calm_since
+        took = clock.clock_offset() - calm_since
         if took > PATIENCE:
             raise Violation(f"the sagas needed {took} to end")
         self.oracle.judge()
@@ -154,7 +154,7 @@ class Simulation:
         return hashlib.sha256("\n".join(self.trace).encode()).hexdigest()
 
     def note(self, line: str) -> None:
-        self.trace.append(f"{'  ' * self.depth}{clock.offset().total_seconds():.3f} {line}")
+        self.trace.append(f"{'  ' * self.depth}{clock.clock_offset().total_seconds():.3f} {line}")
 
     # -- events -------------------------------------------------------------------------------------------------
     def something_happens(self) -> None:

@@ -1,5 +1,6 @@
-"""The sandbox provider's own ledger. Only the sandbox reads or writes these rows: to the rest of the product they are
-on the far side of the network, and the tests judge us by them.
+"""The sandbox provider's own rows. The rest of the product never reads them, as it cannot read Stripe's; tests do.
+
+The tables are called `sandbox_…`, not by the app's label: earlier releases had them in `payments`.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ class SandboxTransfer(models.Model):
 
 
 class SandboxAnswer(models.Model):
-    """One idempotency key: which request it belongs to, and the answer it will get again for 24 hours.
+    """One idempotency key: its request, and the answer that repetitions get for 24 hours.
 
     `lost_replies` is how often the reply (or the request) was lost on purpose; `status` 0 means no answer is stored.
     """
@@ -118,7 +119,7 @@ class FaultKind(models.TextChoices):
 
 
 class SandboxFault(models.Model):
-    """Trouble on order. It strikes the next `times_left` matching requests, or every one when `times_left` is null."""
+    """A fault ordered for a test. It affects the next `times_left` matching requests, or all of them if NULL."""
 
     Kind = FaultKind
 

@@ -7,7 +7,7 @@ import uuid
 import pytest
 from django.utils import timezone
 
-from orders import payment_guards
+from orders import integration
 from orders.errors import OrderKeepsItsMoney
 from orders.models import Order, OrderStatus
 from payments.flows import order_locks
@@ -25,7 +25,7 @@ def an_order(*, status: str) -> Order:
 @pytest.mark.parametrize("status", OrderStatus)
 def test_only_an_order_that_is_over_leaves_its_money_alone(status: str) -> None:
     order = an_order(status=status)
-    if status in payment_guards.LOOKED_AFTER:
+    if status in integration.MONEY_MOVED_BY_SAGA:
         with pytest.raises(OrderKeepsItsMoney):
             order_locks.require_free(order.pk)
     else:
@@ -36,7 +36,7 @@ def test_payments_of_no_order_are_free() -> None:
     order_locks.require_free(uuid.uuid4())
 
 
-def test_cancelled_and_failed_orders_are_told_as_dead() -> None:
+def test_cancelled_and_failed_orders_are_over() -> None:
     orders = {status: an_order(status=status) for status in OrderStatus}
-    dead = order_locks.dead_orders([order.pk for order in Order.objects.all()])
-    assert dead == {orders[OrderStatus.CANCELLED].pk, orders[OrderStatus.FAILED].pk}
+    ended = order_locks.ended_orders([order.pk for order in Order.objects.all()])
+    assert ended == {orders[OrderStatus.CANCELLED].pk, orders[OrderStatus.FAILED].pk}

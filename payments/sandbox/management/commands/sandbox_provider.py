@@ -13,7 +13,7 @@ DEFAULT_PORT = 8421
 
 
 class Command(BaseCommand):
-    help = "Serve the sandbox payment provider over HTTP with a ledger of its own. Point STRIPE_API_BASE at it."
+    help = "Serve the sandbox payment provider over HTTP, with its own SQLite file. Point STRIPE_API_BASE at it."
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
