@@ -178,6 +178,8 @@ CACHES: dict[str, dict[str, Any]] = {
 }
 
 # -- API ------------------------------------------------------------------------------------------------------------
+#: How an error's `type` begins; its code follows.
+API_PROBLEM_TYPES = "https://campusg.example/problems/"
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "knox.auth.TokenAuthentication",
