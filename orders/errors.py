@@ -6,7 +6,7 @@ OrderError
 ├── PriceChanged           the menu's price differs from the one sent
 ├── CurrencyMismatch       the product is sold in another currency
 ├── OutOfStock             not enough left
-├── ReservationExpired     the food went back on the shelf before the order was confirmed
+├── ReservationExpired     the reservation ended before the order was confirmed
 ├── TotalTooLarge          more than one order may cost
 ├── NothingToPay           a total of zero
 ├── CannotCancel           the order has gone too far, or ended
@@ -17,9 +17,8 @@ OrderError
 ├── SeveralRestaurants     one order, one restaurant
 ├── UnknownMenuItem        the menu has no item of that sku
 ├── SkuTaken               another item has that sku
-├── StockPromised          less than is promised to orders
-├── IdempotencyKeyReused   the key was used for a different request
-└── IdempotencyInProgress  the first request with this key still runs
+├── OrderKeepsItsMoney     money of an order that moves with the order only
+└── StockPromised          less than is promised to orders
 """
 
 from __future__ import annotations
@@ -155,17 +154,3 @@ class StockPromised(OrderError, Refusal):
     status = 409
     title = "More than that is promised to orders"
     advice = "Keep at least what is reserved, or wait until those orders are done."
-
-
-class IdempotencyKeyReused(OrderError, Refusal):
-    code = "idempotency.key_reused"
-    status = 422
-    title = "This Idempotency-Key belongs to a different request"
-    advice = "Use a new key for a new request, and the same body for a repeated one."
-
-
-class IdempotencyInProgress(OrderError, Refusal):
-    code = "idempotency.in_progress"
-    status = 409
-    title = "The first request with this Idempotency-Key is still running"
-    advice = "Send the same request again in a second; it will get the first one's answer."

@@ -1,16 +1,17 @@
-"""Celery's door to the housekeeping of orders; beat knocks here."""
+"""The Celery task for the housekeeping of orders; beat sends it."""
 
 from __future__ import annotations
 
 from celery import shared_task
 
-from orders import idempotency, inventory
+from orders import inventory
 from orders.use_cases import expire
+from sagas.rest import idempotency
 
 
 @shared_task(name="orders.sweep", ignore_result=True)
 def sweep() -> dict[str, int]:
-    """Time out orders no timer watches, give abandoned reservations back, forget answers nobody asks for any more."""
+    """Time out orders that no timer watches, release abandoned reservations, delete old kept answers."""
     return {
         "timed_out": expire.sweep_unattended(),
         "reservations_released": inventory.release_expired(),

@@ -11,11 +11,12 @@ from django.db.models import BigIntegerField, Count, Exists, F, OuterRef, Q, Que
 from django.db.models.fields.json import KT
 from django.db.models.functions import Cast, Round, StrIndex
 
-from orders.models import IdempotencyKey, MenuItem, Order, OrderLine, OrderStatus, StockReservation
+from orders.models import MenuItem, Order, OrderLine, OrderStatus, StockReservation
 from orders.services import SYSTEM
 from orders.use_cases.expire import REASON_CODE
 from payments.models import EscrowTransaction, Payment, PaymentStatus, TransactionStatus, TransactionType
 from sagas.models import Action, SagaEvent, SagaInstance, Status
+from sagas.rest.idempotency import IdempotencyKey
 from sagas.verification.invariants import Breach, Invariant, UuidOfText, UuidText, differences
 from timers.models import ScheduledEvent
 

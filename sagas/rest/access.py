@@ -1,38 +1,51 @@
-"""Which sagas a user may see: their own, or all of them with `sagas.view_sagainstance`."""
+"""Who a caller is, and which rows they may see: their own, or all with a permission."""
 
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from django.db.models import QuerySet
+from django.db.models import Model, QuerySet
 
-from sagas.errors import UnknownSaga
-from sagas.models import SagaInstance
+from sagas.errors import Problem
 
 if TYPE_CHECKING:
-    from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
-    from django.contrib.auth.models import User as DjangoUser
+    from django.contrib.auth.models import User
+    from rest_framework.request import Request
 
-    User = DjangoUser | AnonymousUser | AbstractBaseUser
-
-
-def sees_all(user: User) -> bool:
-    return bool(getattr(user, "is_staff", False)) or user.has_perm("sagas.view_sagainstance")  # type: ignore[union-attr]
+Row = TypeVar("Row", bound=Model)
+Rows = TypeVar("Rows", bound=QuerySet[Any])
+SHOWN_OF_AN_ID = 64
 
 
-def visible_to(user: User) -> QuerySet[SagaInstance]:
-    sagas = SagaInstance.objects.all()
-    return sagas if sees_all(user) else sagas.filter(owner=user.get_username())
+def user_of(request: Request) -> User:
+    """The signed-in user; `Endpoint` lets nobody else through."""
+    return cast("User", request.user)
 
 
-def find(user: User, saga_id: str) -> SagaInstance:
-    """The saga, if this user may know of it. Raises `UnknownSaga` for all else: no id, no saga, somebody else's."""
+def may(user: User, permission: str) -> bool:
+    """Staff may, and those who have the permission."""
+    return user.is_staff or user.has_perm(permission)
+
+
+def visible(rows: Rows, user: User, permission: str) -> Rows:
+    """The rows whose `owner` is this user; all of them for those who have the permission."""
+    return rows if may(user, permission) else rows.filter(owner=user.get_username())
+
+
+def find(rows: QuerySet[Row], text: str, unknown: type[Problem], noun: str) -> Row:
+    """The row with this id among those the caller may see.
+
+    Raises `unknown`, always in the same words, for text that is no id, an id nobody has, and a row of somebody else.
+    """
+    row = rows.filter(pk=wanted).first() if (wanted := _uuid(text)) else None
+    if row is None:
+        raise unknown(f"There is no {noun} {text[:SHOWN_OF_AN_ID]}.")
+    return row
+
+
+def _uuid(text: str) -> uuid.UUID | None:
     try:
-        wanted = uuid.UUID(saga_id)
+        return uuid.UUID(text)
     except ValueError:
-        raise UnknownSaga(f"{saga_id[:64]!r} is no saga id.") from None
-    saga = visible_to(user).filter(pk=wanted).first()
-    if saga is None:
-        raise UnknownSaga(f"There is no saga {wanted}.")
-    return saga
+        return None

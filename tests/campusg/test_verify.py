@@ -23,7 +23,7 @@ from django.db import InternalError, OperationalError, connection, models, trans
 from django.db.models import F
 
 from campusg import verifying
-from orders.models import IdempotencyKey, MenuItem, Order, StockReservation
+from orders.models import MenuItem, Order, StockReservation
 from orders.sagas import create_order
 from payments.models import EscrowTransaction, LedgerEntry, LedgerTransaction, Payment, Refund
 from sagas.definition.saga import Compensation
@@ -31,7 +31,7 @@ from sagas.engine import commands
 from sagas.failpoints import Failpoint, installed
 from sagas.holds import holds
 from sagas.machine import replay
-from sagas.models import Action, SagaEvent, SagaInstance
+from sagas.models import Action, IdempotencyKey, SagaEvent, SagaInstance
 from sagas.storage import clock
 from sagas.testing import Runner
 from tests.orders.campus import DECLINED, FATES, Campus, Found, found, publish_all

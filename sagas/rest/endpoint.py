@@ -1,0 +1,55 @@
+"""What every view of an API in front of sagas inherits, so that it needs no settings of the project it is used in.
+
+Only signed-in callers, JSON in and out, problem documents for errors, lists in pages with filters. Authentication and
+throttling stay the project's own choice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+from django.db.models import Model, QuerySet
+from django_filters.rest_framework import DjangoFilterBackend
+from rest_framework.generics import ListAPIView
+from rest_framework.permissions import IsAuthenticated
+from rest_framework.renderers import JSONRenderer
+from rest_framework.views import APIView
+
+from sagas.rest import problems
+from sagas.rest.access import user_of
+from sagas.rest.pagination import LinkHeaderPagination
+from sagas.rest.parsers import BoundedJSONParser
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+
+Row = TypeVar("Row", bound=Model)
+
+
+class Endpoint(APIView):
+    permission_classes: Any = (IsAuthenticated,)
+    parser_classes: Any = (BoundedJSONParser,)
+    renderer_classes: Any = (JSONRenderer,)
+
+    def get_exception_handler(self) -> Callable[..., Any]:
+        return problems.handler
+
+
+class ListEndpoint(Endpoint, ListAPIView[Row]):
+    """A list of rows of `model`. Subclasses say in `rows` which of them a user may see.
+
+    `filterset_class` names the filters of the query.
+    """
+
+    model: ClassVar[type[Model]]
+    pagination_class: Any = LinkHeaderPagination
+    filter_backends: Any = (DjangoFilterBackend,)
+
+    def rows(self, user: User) -> QuerySet[Row]:
+        raise NotImplementedError
+
+    def get_queryset(self) -> QuerySet[Row]:
+        if getattr(self, "swagger_fake_view", False):  # the schema is drawn without a request
+            return self.model.objects.none()  # type: ignore[attr-defined, no-any-return] # every model here has it
+        return self.rows(user_of(self.request))
