@@ -22,7 +22,7 @@ def may_cancel(user: User) -> bool:
 
 def visible_to(user: User) -> ScheduledEventQuerySet:
     events: ScheduledEventQuerySet = ScheduledEvent.objects.all()
-    return access.visible(events, user, "timers.view_scheduledevent")
+    return access.visible(events, user)
 
 
 def find(user: User, event_id: str) -> ScheduledEvent:

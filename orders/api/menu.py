@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -25,6 +24,7 @@ from sagas.rest.access import user_of
 from sagas.rest.bodies import StrictSerializer, read
 from sagas.rest.endpoint import Endpoint, ListEndpoint
 from sagas.rest.pagination import LinkHeaderPagination
+from sagas.rest.schema import name_list
 
 MAX_STOCK = 1_000_000
 
@@ -89,6 +89,7 @@ class MenuItems(ListEndpoint[MenuItem]):
     pagination_class = ByRestaurant
 
 
+@name_list("list_menu")
 class Menu(MenuItems):
     """`GET` lists what is on sale; `POST` adds an item to your restaurant's menu."""
 
@@ -96,10 +97,6 @@ class Menu(MenuItems):
 
     def rows(self, user: User) -> QuerySet[MenuItem]:
         return MenuItem.objects.on_sale()
-
-    @extend_schema(operation_id="list_menu")
-    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        return super().get(request, *args, **kwargs)
 
     @extend_schema(request=NewMenuItem, responses={201: MenuItemResponse}, operation_id="add_menu_item")
     def post(self, request: Request) -> Response:

@@ -37,7 +37,7 @@ from sagas.rest import access, representation
 from sagas.rest.access import user_of
 from sagas.rest.bodies import read
 from sagas.rest.endpoint import Endpoint, ListEndpoint
-from sagas.rest.headers import KEY_HEADER, MATCH_HEADER, WAIT_HEADER, check_precondition, etag, wait_seconds
+from sagas.rest.headers import CANCEL_HEADERS, KEY_HEADER, WAIT_HEADER, check_precondition, etag, wait_seconds
 from sagas.rest.idempotency import Answer
 from sagas.rest.repeats import answer_once, render, replay_mark
 
@@ -135,7 +135,7 @@ class CancelOrder(Endpoint):
     @extend_schema(
         request=CancelRequest,
         responses={202: CancellationStarted},
-        parameters=[KEY_HEADER, MATCH_HEADER],
+        parameters=CANCEL_HEADERS,
         operation_id="cancel_order",
     )
     def post(self, request: Request, order_id: str) -> Response:

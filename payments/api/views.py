@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from django.db.models import QuerySet
 from django_filters import rest_framework as filters
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
@@ -17,20 +14,6 @@ from payments.models import EscrowTransaction, Payment
 from sagas.rest import access
 from sagas.rest.access import user_of
 from sagas.rest.endpoint import Endpoint, ListEndpoint
-
-if TYPE_CHECKING:
-    from django.contrib.auth.models import User
-
-VIEW_PAYMENTS = "payments.view_payment"
-VIEW_ESCROW = "payments.view_escrowtransaction"
-
-
-def visible_payments(user: User) -> QuerySet[Payment]:
-    return access.visible(Payment.objects.all(), user, VIEW_PAYMENTS)
-
-
-def visible_escrow(user: User) -> QuerySet[EscrowTransaction]:
-    return access.visible(EscrowTransaction.objects.all(), user, VIEW_ESCROW)
 
 
 class PaymentFilter(filters.FilterSet):
@@ -50,9 +33,6 @@ class PaymentList(ListEndpoint[Payment]):
     serializer_class = PaymentResponse
     filterset_class = PaymentFilter
 
-    def rows(self, user: User) -> QuerySet[Payment]:
-        return visible_payments(user)
-
 
 class EscrowList(ListEndpoint[EscrowTransaction]):
     """Escrow holds and releases, newest first."""
@@ -61,22 +41,19 @@ class EscrowList(ListEndpoint[EscrowTransaction]):
     serializer_class = EscrowResponse
     filterset_class = EscrowFilter
 
-    def rows(self, user: User) -> QuerySet[EscrowTransaction]:
-        return visible_escrow(user)
-
 
 class PaymentDetail(Endpoint):
     @extend_schema(responses=PaymentResponse, operation_id="read_payment")
     def get(self, request: Request, payment_id: str) -> Response:
-        payment = access.find(visible_payments(user_of(request)), payment_id, UnknownPayment, "payment")
-        return Response(PaymentResponse(payment).data)
+        mine = access.visible(Payment.objects.all(), user_of(request))
+        return Response(PaymentResponse(access.find(mine, payment_id, UnknownPayment, "payment")).data)
 
 
 class EscrowDetail(Endpoint):
     @extend_schema(responses=EscrowResponse, operation_id="read_escrow")
     def get(self, request: Request, escrow_id: str) -> Response:
-        escrow = access.find(visible_escrow(user_of(request)), escrow_id, UnknownEscrow, "escrow")
-        return Response(EscrowResponse(escrow).data)
+        mine = access.visible(EscrowTransaction.objects.all(), user_of(request))
+        return Response(EscrowResponse(access.find(mine, escrow_id, UnknownEscrow, "escrow")).data)
 
 
 class PaymentInfo(Endpoint):
@@ -85,7 +62,7 @@ class PaymentInfo(Endpoint):
     @extend_schema(responses=PaymentInfoResponse, operation_id="read_payment_info")
     def get(self, request: Request, user_id: str) -> Response:
         is_own = user_id == request.user.get_username()
-        is_visible = is_own or access.may(user_of(request), VIEW_PAYMENTS)
+        is_visible = is_own or access.sees_all(user_of(request), Payment)
         stored = services.stored_method(user_id) if is_visible else None
         if stored is None:
             raise UnknownCustomer(f"There is no stored payment method for {user_id[:64]!r}.")

@@ -1,10 +1,11 @@
-"""Who a caller is, and which rows they may see: their own, or all with a permission."""
+"""Who a caller is, and which rows they may see: their own, or all with the permission to view them."""
 
 from __future__ import annotations
 
 import uuid
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from django.contrib.auth import get_permission_codename
 from django.db.models import Model, QuerySet
 
 from sagas.errors import Problem
@@ -28,9 +29,15 @@ def may(user: User, permission: str) -> bool:
     return user.is_staff or user.has_perm(permission)
 
 
-def visible(rows: Rows, user: User, permission: str) -> Rows:
-    """The rows whose `owner` is this user; all of them for those who have the permission."""
-    return rows if may(user, permission) else rows.filter(owner=user.get_username())
+def sees_all(user: User, model: type[Model]) -> bool:
+    """Whether the user may see every row of a model: its Django permission to view."""
+    options = model._meta  # noqa: SLF001 - Django documents it
+    return may(user, f"{options.app_label}.{get_permission_codename('view', options)}")
+
+
+def visible(rows: Rows, user: User) -> Rows:
+    """The rows whose `owner` is this user; all of them for users who see all."""
+    return rows if sees_all(user, rows.model) else rows.filter(owner=user.get_username())
 
 
 def find(rows: QuerySet[Row], text: str, unknown: type[Problem], noun: str) -> Row:

@@ -17,7 +17,7 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.views import APIView
 
 from sagas.rest import problems
-from sagas.rest.access import user_of
+from sagas.rest.access import user_of, visible
 from sagas.rest.pagination import LinkHeaderPagination
 from sagas.rest.parsers import BoundedJSONParser
 
@@ -37,9 +37,9 @@ class Endpoint(APIView):
 
 
 class ListEndpoint(Endpoint, ListAPIView[Row]):
-    """A list of rows of `model`. Subclasses say in `rows` which of them a user may see.
+    """A list of the rows of `model` that a user may see: their own, or all with the permission to view them.
 
-    `filterset_class` names the filters of the query.
+    `filterset_class` names the filters of the query; another `rows` decides otherwise who sees what.
     """
 
     model: ClassVar[type[Model]]
@@ -47,9 +47,11 @@ class ListEndpoint(Endpoint, ListAPIView[Row]):
     filter_backends: Any = (DjangoFilterBackend,)
 
     def rows(self, user: User) -> QuerySet[Row]:
-        raise NotImplementedError
+        return visible(self._all(), user)
 
     def get_queryset(self) -> QuerySet[Row]:
-        if getattr(self, "swagger_fake_view", False):  # the schema is drawn without a request
-            return self.model.objects.none()  # type: ignore[attr-defined, no-any-return] # every model here has it
-        return self.rows(user_of(self.request))
+        is_drawing_schema = getattr(self, "swagger_fake_view", False)  # there is no user then
+        return self._all().none() if is_drawing_schema else self.rows(user_of(self.request))
+
+    def _all(self) -> QuerySet[Row]:
+        return self.model.objects.all()  # type: ignore[attr-defined, no-any-return] # every model here has `objects`

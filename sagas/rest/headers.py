@@ -16,6 +16,7 @@ _WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})\"?(?:$|[,;\s])", re.IGN
 
 KEY_HEADER = header("Idempotency-Key", "Repeat a request with its key: it is done once, and gets the same answer.")
 MATCH_HEADER = header("If-Match", "The preview's ETag: cancel only if nothing has changed since.")
+CANCEL_HEADERS = [KEY_HEADER, MATCH_HEADER]
 WAIT_HEADER = header("Prefer", f"`wait=10` answers when the saga has ended, at most {MAX_WAIT_SECONDS} s.")
 
 

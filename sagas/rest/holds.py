@@ -10,8 +10,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from sagas.holds import holds
-from sagas.models import SagaHold
-from sagas.rest import visibility
+from sagas.models import SagaHold, SagaInstance
+from sagas.rest import access
 from sagas.rest.access import user_of
 from sagas.rest.bodies import StrictSerializer, read
 from sagas.rest.endpoint import Endpoint
@@ -53,7 +53,7 @@ class Holds(Endpoint):
 
     @extend_schema(responses=DependencyState(many=True), operation_id="list_holds")
     def get(self, request: Request) -> Response:
-        if not visibility.sees_all(user_of(request)):
+        if not access.sees_all(user_of(request), SagaInstance):
             raise PermissionDenied("Only users who see all sagas may see what they wait for.")
         return Response([DependencyState(state).data for state in holds.states()])
 

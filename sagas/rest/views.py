@@ -4,25 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
 
-from django.db.models import QuerySet
 from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from sagas.engine import commands, preview
+from sagas.errors import UnknownSaga
 from sagas.machine.state import Row
 from sagas.models import SagaInstance
-from sagas.rest import visibility
+from sagas.rest import access
 from sagas.rest.access import user_of
 from sagas.rest.bodies import read
 from sagas.rest.endpoint import Endpoint, ListEndpoint
-from sagas.rest.headers import KEY_HEADER, MATCH_HEADER, check_precondition, etag, idempotency_key
+from sagas.rest.headers import CANCEL_HEADERS, check_precondition, etag, idempotency_key
 from sagas.rest.idempotency import Answer
 from sagas.rest.repeats import answer_once, render
 from sagas.rest.routes import sibling
-from sagas.rest.schema import extend_schema
+from sagas.rest.schema import extend_schema, name_list
 from sagas.rest.serializers import (
     CancelSaga,
     RetrySaga,
@@ -34,25 +33,16 @@ from sagas.rest.serializers import (
     SkipStep,
 )
 
-if TYPE_CHECKING:
-    from django.contrib.auth.models import User
-
 SETTLE = "sagas.retry_sagainstance"
 
 
+@name_list("list_sagas")
 class Sagas(ListEndpoint[SagaInstance]):
     """Your sagas, newest first; all of them for staff. The next page is in the `Link` header."""
 
     model = SagaInstance
     serializer_class = SagaSummary
     filterset_class = SagaFilter
-
-    def rows(self, user: User) -> QuerySet[SagaInstance]:
-        return visibility.visible_to(user)
-
-    @extend_schema(operation_id="list_sagas")
-    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        return super().get(request, *args, **kwargs)
 
 
 class OneSaga(Endpoint):
@@ -61,7 +51,7 @@ class OneSaga(Endpoint):
     @extend_schema(responses=SagaDetail, operation_id="read_saga")
     def get(self, request: Request, saga_id: str) -> Response:
         saga = _find(request, saga_id)
-        return Response(SagaDetail(saga, context={"sees_all": visibility.sees_all(user_of(request))}).data)
+        return Response(SagaDetail(saga, context={"sees_all": access.sees_all(user_of(request), SagaInstance)}).data)
 
 
 class CancelOneSaga(Endpoint):
@@ -73,10 +63,7 @@ class CancelOneSaga(Endpoint):
         return Response(SagaCancellationPreview(shown).data, headers=etag(shown.tag))
 
     @extend_schema(
-        request=CancelSaga,
-        responses={202: SagaStarted},
-        parameters=[KEY_HEADER, MATCH_HEADER],
-        operation_id="cancel_saga",
+        request=CancelSaga, responses={202: SagaStarted}, parameters=CANCEL_HEADERS, operation_id="cancel_saga"
     )
     def post(self, request: Request, saga_id: str) -> Response:
         saga = _find(request, saga_id)
@@ -122,7 +109,9 @@ class CloseOneSaga(Endpoint):
 
 
 def _find(request: Request, saga_id: str) -> SagaInstance:
-    return visibility.find(user_of(request), saga_id)
+    """The saga, if the caller may know of it. Raises `UnknownSaga` for everything else."""
+    mine = access.visible(SagaInstance.objects.all(), user_of(request))
+    return access.find(mine, saga_id, UnknownSaga, "saga")
 
 
 def _settle(request: Request, saga_id: str, form: type[RetrySaga], act: Callable[..., Row]) -> Response:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from django.conf import settings
 from django.db.models import QuerySet
@@ -15,6 +15,7 @@ from rest_framework.response import Response
 from sagas.rest.access import user_of
 from sagas.rest.bodies import read
 from sagas.rest.endpoint import Endpoint, ListEndpoint
+from sagas.rest.schema import name_list
 from timers import access, services
 from timers.api.serializers import EventFilter, EventResponse, ExpiredTimer, ScheduleRequest
 from timers.models import ScheduledEvent
@@ -36,19 +37,13 @@ class Schedule(Endpoint):
         return Response(EventResponse(event).data, status=201, headers={"Location": location})
 
 
+@name_list("list_events")
 class Events(ListEndpoint[ScheduledEvent]):
     """Scheduled events, newest first. The next page is in the `Link` header."""
 
     model = ScheduledEvent
     serializer_class = EventResponse
     filterset_class = EventFilter
-
-    def rows(self, user: User) -> QuerySet[ScheduledEvent]:
-        return access.visible_to(user)
-
-    @extend_schema(operation_id="list_events")
-    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        return super().get(request, *args, **kwargs)
 
 
 class OneEvent(Endpoint):
