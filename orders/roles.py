@@ -1,4 +1,4 @@
-"""Who a user is to an order: the roles are groups, as `campusg.roles` creates them."""
+"""What a user may do with orders and menus: roles are groups, as `campusg.roles` creates them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SERVICE = "service"
 
 
 def roles_of(user: User) -> frozenset[str]:
-    """The user's groups, read once a request."""
+    """The names of the user's groups, read once for each request."""
     known: dict[str, frozenset[str]] = user.__dict__
     if "order_roles" not in known:
         known["order_roles"] = frozenset(user.groups.values_list("name", flat=True))
@@ -24,7 +24,7 @@ def roles_of(user: User) -> frozenset[str]:
 
 
 def may_act_for_customers(user: User) -> bool:
-    """Staff, and other programs we trust, place and cancel orders in a customer's name."""
+    """Staff and trusted services place orders for the customer that the body names."""
     return user.is_staff or SERVICE in roles_of(user)
 
 
@@ -33,7 +33,8 @@ def sees_all_orders(user: User) -> bool:
 
 
 def visible_orders(user: User) -> OrderQuerySet:
-    """The orders a user may know of: all, or their own, and to a runner also those waiting and those they carry."""
+    """The orders a user may see: all, or their own; runners also those that wait and those they carry, a restaurant's
+    staff also those for it."""
     orders: OrderQuerySet = Order.objects.all()
     if sees_all_orders(user):
         return orders
@@ -46,8 +47,8 @@ def visible_orders(user: User) -> OrderQuerySet:
 
 
 def offered_orders(user: User) -> OrderQuerySet:
-    """What a user may try to accept: to a runner every order that waits or once waited, so that who was too slow for
-    one learns where it is now."""
+    """The orders a user may try to accept. A runner may try every order that waits or has waited, so that the answer to
+    one who is too late names its current status."""
     orders = visible_orders(user)
     if RUNNER in roles_of(user):
         orders |= Order.objects.filter(accept_by__isnull=False)
@@ -55,14 +56,14 @@ def offered_orders(user: User) -> OrderQuerySet:
 
 
 def may_cancel(user: User, order: Order) -> bool:
-    """Whose wish to cancel counts: the customer's, the restaurant's, and theirs who look after all orders."""
+    """The customer, the restaurant's staff, and users who see all orders may cancel."""
     if sees_all_orders(user) or order.owner == user.get_username():
         return True
     return RESTAURANT in roles_of(user) and order.restaurant in restaurants_of(user)
 
 
 def decides_for_all(user: User) -> bool:
-    """Operators take back orders a runner has accepted, and complete those whose runner cannot."""
+    """Operators refund orders that a runner has accepted, and complete those whose runner cannot."""
     return user.is_staff or OPERATOR in roles_of(user)
 
 
@@ -81,7 +82,7 @@ def may_keep_menu_of(user: User, restaurant: str) -> bool:
 
 
 def acting_as(user: User) -> str:
-    """In which capacity a user cancels: noted with the order as who cancelled it."""
+    """The role in which a user cancels an order; it is kept with the order."""
     if user.is_staff or OPERATOR in roles_of(user):
         return OPERATOR
     return next((role for role in (SERVICE, RESTAURANT, RUNNER) if role in roles_of(user)), "customer")

@@ -20,7 +20,7 @@ SHOWN_OF_AN_ID = 64
 
 
 def user_of(request: Request) -> User:
-    """The signed-in user; `Endpoint` lets nobody else through."""
+    """The signed-in user; `Endpoint` refuses all other callers."""
     return cast("User", request.user)
 
 
@@ -43,7 +43,7 @@ def visible(rows: Rows, user: User) -> Rows:
 def find(rows: QuerySet[Row], text: str, unknown: type[Problem], noun: str) -> Row:
     """The row with this id among those the caller may see.
 
-    Raises `unknown`, always in the same words, for text that is no id, an id nobody has, and a row of somebody else.
+    Raises `unknown`, always in the same words, for text that is no id, an unknown id, and a row of another user.
     """
     row = rows.filter(pk=wanted).first() if (wanted := _uuid(text)) else None
     if row is None:

@@ -1,7 +1,7 @@
 """What every view of an API in front of sagas inherits, so that it needs no settings of the project it is used in.
 
-Only signed-in callers, JSON in and out, problem documents for errors, lists in pages with filters. Authentication and
-throttling stay the project's own choice.
+Only signed-in callers, JSON in and out, problem documents for errors, lists in pages with filters. How callers sign in,
+how many requests they may send, and who else is refused stays the project's own choice.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Row = TypeVar("Row", bound=Model)
 
 
 class Endpoint(APIView):
-    permission_classes: Any = (IsAuthenticated,)
+    permission_classes: Any = (IsAuthenticated, *APIView.permission_classes)
     parser_classes: Any = (BoundedJSONParser,)
     renderer_classes: Any = (JSONRenderer,)
 

@@ -1,6 +1,6 @@
 """Filters of lists, for `filterset_class` of a `ListEndpoint`. What cannot be understood is an error, never ignored.
 
-A parameter that is given must have a value: `?owner=` would otherwise show everybody's rows where one's were meant.
+A parameter that is given must have a value: `?owner=` would otherwise find the rows of every owner.
 """
 
 from __future__ import annotations

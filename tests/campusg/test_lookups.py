@@ -1,4 +1,4 @@
-"""What somebody else owns, what nobody owns, and what is no id look the same to a caller."""
+"""A row of another user, an unknown id and text that is no id look the same to a caller."""
 
 from __future__ import annotations
 

@@ -234,8 +234,8 @@ def test_an_operator_gives_the_money_back(rita, olga, runner, is_delivered) -> N
     if is_delivered:
         complete(rita, order)
         runner.run_to_end()
-    wish = {"reason_code": "restaurant_closed"}
-    response = olga.post(f"/api/orders/{order.pk}/cancel", wish, format="json")
+    payload = {"reason_code": "restaurant_closed"}
+    response = olga.post(f"/api/orders/{order.pk}/cancel", payload, format="json")
     assert response.status_code == 202
     runner.run_to_end()
     order.refresh_from_db()

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def environment(db: None, tmp_path: Path) -> Iterator[dict[str, str]]:
-    """An empty database of this lane's kind."""
+    """The environment of a process with an empty database, on the server that this test run uses."""
     given = {"PATH": os.environ["PATH"], "CAMPUSG_VAR_DIR": str(tmp_path)}
     if settings.IS_SQLITE:
         yield given

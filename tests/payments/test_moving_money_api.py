@@ -159,9 +159,9 @@ def test_fees_that_do_not_add_up_hold_nothing(operator):
 
 def test_a_hold_is_cancelled_once_and_for_all(operator):
     payment = authorized(operator)
-    wish = {"payment_id": payment["id"], "food_fee": "15.00"}
-    operator.post("/api/escrow/hold", wish, format="json")
-    assert code_of(operator.post("/api/escrow/hold", wish, format="json")) == (409, "escrow.cannot_hold")
+    payload = {"payment_id": payment["id"], "food_fee": "15.00"}
+    operator.post("/api/escrow/hold", payload, format="json")
+    assert code_of(operator.post("/api/escrow/hold", payload, format="json")) == (409, "escrow.cannot_hold")
     order = {"order_id": payment["order_id"]}
     assert operator.post("/api/escrow/cancel", order, format="json").json()["status"] == "CANCELLED"
     operator.post("/api/payments/capture", {"payment_id": payment["id"]}, format="json")

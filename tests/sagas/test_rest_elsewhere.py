@@ -18,9 +18,12 @@ PROBLEM = "application/problem+json"
 
 
 @cache
-def answers(prefix: str) -> dict[str, Any]:
-    """What `tests.sagas.elsewhere` got for each of its requests, by label."""
-    environment = {"PATH": os.environ["PATH"], "ELSEWHERE_URLS": f"tests.sagas.elsewhere.{URLS[prefix]}"}
+def answers(prefix: str, rest_framework: str = "{}") -> dict[str, Any]:
+    """What `tests.sagas.elsewhere` got for each of its requests, by label, with these settings of REST framework."""
+    environment = {
+        "PATH": os.environ["PATH"], "ELSEWHERE_URLS": f"tests.sagas.elsewhere.{URLS[prefix]}",
+        "ELSEWHERE_REST_FRAMEWORK": rest_framework,
+    }  # fmt: skip
     run = subprocess.run(
         [sys.executable, "-m", "tests.sagas.elsewhere", prefix],
         cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False,
@@ -59,6 +62,12 @@ def test_who_is_not_signed_in_sees_nothing(prefix: str) -> None:
     answer = answers(prefix)["nobody"]
     assert answer["status"] in {401, 403}
     assert answer["body"]["code"] == "auth.required"
+
+
+def test_the_projects_own_permissions_count_too() -> None:
+    settings = {"DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAdminUser"]}
+    answer = answers("", json.dumps(settings))["one page"]
+    assert (answer["status"], answer["body"]["code"]) == (403, "auth.forbidden")
 
 
 def test_lists_come_in_pages_and_can_be_filtered(prefix: str) -> None:

@@ -41,25 +41,25 @@ def olga(db: None) -> APIClient:
     return client("olga", is_staff=True)
 
 
-def wish(**changes: Any) -> dict[str, Any]:
+def body(**changes: Any) -> dict[str, Any]:
     given = {"event_type": "test.bell", "entity_id": "e1", "scheduled_at": (timezone.now() + HOUR).isoformat()}
     return given | changes
 
 
 def schedule(api: APIClient, **changes: Any) -> Any:
-    return api.post("/api/schedule", wish(**changes), format="json")
+    return api.post("/api/schedule", body(**changes), format="json")
 
 
 @pytest.mark.parametrize("path", ["/api/schedule", "/api/schedule/", "/schedule", "/schedule/"])
-def test_an_alarm_is_set_at_every_address(olga: APIClient, bell: Bell, path: str) -> None:
-    response = olga.post(path, wish(payload={"n": 1}), format="json")
+def test_a_timer_is_set_at_every_address(olga: APIClient, bell: Bell, path: str) -> None:
+    response = olga.post(path, body(payload={"n": 1}), format="json")
     assert response.status_code == 201
     event = response.json()
     assert (event["status"], event["payload"], event["entity_id"]) == ("SCHEDULED", {"n": 1}, "e1")
     assert olga.get(response.headers["Location"]).json() == event
 
 
-def test_an_alarm_set_over_http_rings(olga: APIClient, bell: Bell) -> None:
+def test_a_timer_set_over_http_fires(olga: APIClient, bell: Bell) -> None:
     schedule(olga)
     clock.advance(HOUR + timedelta(seconds=1))
     assert services.fire_due() == 1
@@ -81,7 +81,7 @@ def test_an_alarm_set_over_http_rings(olga: APIClient, bell: Bell) -> None:
     ],
     ids=str,
 )
-def test_what_cannot_ring_is_refused(olga: APIClient, bell: Bell, changes: dict[str, Any], code: str) -> None:
+def test_a_timer_that_cannot_fire_is_refused(olga: APIClient, bell: Bell, changes: dict[str, Any], code: str) -> None:
     response = schedule(olga, **changes)
     assert response.status_code == 400
     assert response.json()["code"] == code
@@ -89,14 +89,14 @@ def test_what_cannot_ring_is_refused(olga: APIClient, bell: Bell, changes: dict[
     assert not ScheduledEvent.objects.exists()
 
 
-def test_a_number_json_has_no_word_for_is_refused(olga: APIClient, bell: Bell) -> None:
-    text = json.dumps(wish(payload={"n": 0})).replace('"n": 0', '"n": 1e400')
+def test_a_number_that_json_cannot_express_is_refused(olga: APIClient, bell: Bell) -> None:
+    text = json.dumps(body(payload={"n": 0})).replace('"n": 0', '"n": 1e400')
     response = olga.post("/api/schedule", text, content_type="application/json")
     assert response.status_code == 400
     assert response.json()["code"] == "timer.payload_not_json"
 
 
-def test_a_customer_sets_no_alarms(bell: Bell) -> None:
+def test_a_customer_sets_no_timers(bell: Bell) -> None:
     assert schedule(client("alice")).status_code == 403
     assert not ScheduledEvent.objects.exists()
 
@@ -121,7 +121,7 @@ def test_events_are_filtered_by_status_in_any_case_and_repeated(olga: APIClient,
 
 
 @pytest.mark.parametrize("query", ["status=late", "due_before=soon"])
-def test_a_filter_that_is_none_is_refused(olga: APIClient, query: str) -> None:
+def test_a_filter_that_cannot_be_understood_is_refused(olga: APIClient, query: str) -> None:
     response = olga.get(f"/events?{query}")
     assert response.status_code == 400
     assert response.json()["code"] == "request.invalid"
@@ -166,6 +166,6 @@ def test_expired_timers_are_shown_as_older_clients_know_them(olga: APIClient, se
     assert shown == {"TimerId": timer_id, "OrderId": "o1", "SagaId": "s1", "Status": "Expired"}
 
 
-def test_nobody_signed_in_sees_nothing(db: None) -> None:
+def test_without_a_token_nothing_is_shown(db: None) -> None:
     assert APIClient().get("/api/events").status_code == 401
     assert APIClient().post("/api/schedule", {}, format="json").status_code == 401

@@ -1,7 +1,8 @@
-"""A project that uses the engine and its API, with no settings but those every Django project has."""
+"""A project that uses the engine and its API, with only the settings that every Django project has."""
 
 from __future__ import annotations
 
+import json
 import os
 
 from celery import Celery
@@ -18,6 +19,8 @@ INSTALLED_APPS = [
     "tests.sagas.elsewhere.bookings",
 ]
 DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
+
+REST_FRAMEWORK = json.loads(os.environ.get("ELSEWHERE_REST_FRAMEWORK", "{}"))
 
 celery = Celery("elsewhere", broker="memory://")
 celery.set_default()
