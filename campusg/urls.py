@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django.contrib import admin
-from django.urls import include, path
+from django.urls import include, path, re_path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
@@ -14,7 +14,7 @@ from sagas.rest import urls as sagas
 from sagas.rest.routes import aliases
 from timers.api import urls as timers
 
-#: Apps whose older clients leave out the prefix `/api/`.
+#: Apps whose older clients leave out the prefix `/api/`. Requests below it skip these addresses.
 WITHOUT_PREFIX = (payments, timers, sagas)
 
 urlpatterns = [
@@ -24,7 +24,7 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
-    *(path("", include(aliases(app.urlpatterns))) for app in WITHOUT_PREFIX),
+    re_path("^(?!api/)", include([alias for app in WITHOUT_PREFIX for alias in aliases(app.urlpatterns)])),
     *(path("api/", include(app)) for app in (orders, payments, timers, sagas)),
 ]
 

@@ -26,7 +26,7 @@ def user_of(request: Request) -> User:
 
 def may(user: User, permission: str) -> bool:
     """Staff may, and those who have the permission."""
-    return user.is_staff or user.has_perm(permission)
+    return bool(getattr(user, "is_staff", False)) or user.has_perm(permission)
 
 
 def sees_all(user: User, model: type[Model]) -> bool:
