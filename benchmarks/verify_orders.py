@@ -210,9 +210,9 @@ def multiply(times: int) -> None:
 
 def copied() -> tuple[Any, ...]:
     """The tables whose rows belong to one order, parents before children."""
-    from orders.models import IdempotencyKey, Order, OrderLine, StockReservation
+    from orders.models import Order, OrderLine, StockReservation
     from payments.models import EscrowTransaction, LedgerEntry, LedgerTransaction, Payment, Refund
-    from sagas.models import SagaEvent, SagaInstance
+    from sagas.models import IdempotencyKey, SagaEvent, SagaInstance
     from timers.models import ScheduledEvent
 
     return (
@@ -332,7 +332,7 @@ def stock_off_by_one(pick: Callable[[str], Any]) -> tuple[str, str]:
 
 
 def an_answer_changed(pick: Callable[[str], Any]) -> tuple[str, str]:
-    from orders.models import IdempotencyKey
+    from sagas.models import IdempotencyKey
 
     order = pick("ACCEPTED")
     key = IdempotencyKey.objects.get(response__order_id=str(order.pk))

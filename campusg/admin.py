@@ -13,6 +13,8 @@ from knox.models import AuthToken
 from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
+from sagas.rest.readonly_admin import ReadOnlyAdmin
+
 for model in (
     User,
     Group,
@@ -46,18 +48,15 @@ class GroupAdmin(DjangoGroupAdmin, ModelAdmin):  # type: ignore[misc]
 
 
 @admin.register(AuthToken)
-class TokenAdmin(ModelAdmin):  # type: ignore[misc]
+class TokenAdmin(ReadOnlyAdmin):
     """Tokens can be revoked here. They are made by `manage.py token`, the only moment at which they can be read."""
 
     list_display = ("user", "token_key", "created", "expiry")
     search_fields = ("user__username", "token_key")
     list_filter = ("created", "expiry")
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: AuthToken | None = None) -> bool:
-        return False
+    def has_delete_permission(self, request: HttpRequest, obj: AuthToken | None = None) -> bool:
+        return bool(ModelAdmin.has_delete_permission(self, request, obj))
 
 
 @admin.register(beat.PeriodicTask)

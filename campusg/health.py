@@ -1,8 +1,8 @@
 """Is this process alive (`/livez`), and can it do its work (`/readyz`)?
 
-Without the database nothing can be answered. Without the broker orders are still taken and go through later, so
-`/readyz` says `degraded` and stays 200: taking the web processes away would turn a delay into an outage. The same
-holds for events that are late.
+Without the database no request can be answered. Without the broker orders are still taken and continue later, so
+`/readyz` says `degraded` with status 200: taking the web processes out of service would turn a delay into an outage.
+The same holds for events that are late.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ def livez(request: HttpRequest) -> JsonResponse:
 @never_cache
 def readyz(request: HttpRequest) -> JsonResponse:
     results = {name: _outcome(check) for name, check in CHECKS.items()}
-    troubled = {name for name, result in results.items() if result != OK}
-    is_ready = troubled <= DISPENSABLE
-    status = OK if not troubled else "degraded" if is_ready else "unavailable"
+    failing = {name for name, result in results.items() if result != OK}
+    is_ready = failing <= DISPENSABLE
+    status = OK if not failing else "degraded" if is_ready else "unavailable"
     return JsonResponse({"status": status, "checks": results}, status=200 if is_ready else 503)
 
 

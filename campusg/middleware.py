@@ -22,7 +22,7 @@ View = Callable[[HttpRequest], HttpResponse]
 
 
 class ProblemMiddleware:
-    """Answers with a problem document when a view outside of DRF meets a database that is away."""
+    """Answers with a problem document when a view outside of REST framework cannot reach the database."""
 
     def __init__(self, get_response: View) -> None:
         self.get_response = get_response
@@ -32,11 +32,11 @@ class ProblemMiddleware:
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         document = problems.document_for(exception)
-        return problems.response(request, document) if document is not None and document.status == 503 else None
+        return document.response(request.path) if document is not None and document.status == 503 else None
 
 
 class ContentSecurityPolicyMiddleware:
-    """Tells browsers to load nothing from anywhere else."""
+    """Sets the header that lets browsers load nothing from other origins."""
 
     def __init__(self, get_response: View) -> None:
         self.get_response = get_response
@@ -49,7 +49,7 @@ class ContentSecurityPolicyMiddleware:
 
 
 class RequestIdMiddleware:
-    """Tells the caller the id under which the logs know this request."""
+    """Sets the header with the id that this request has in the logs."""
 
     def __init__(self, get_response: View) -> None:
         self.get_response = get_response

@@ -181,16 +181,16 @@ CACHES: dict[str, dict[str, Any]] = {
 }
 
 # -- API ------------------------------------------------------------------------------------------------------------
+#: How an error's `type` begins; its code follows.
+API_PROBLEM_TYPES = "https://campusg.example/problems/"
+# How requests are read and answered, lists are filtered and come in pages is set in `sagas.rest.endpoint`.
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "knox.auth.TokenAuthentication",
         "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
-    "DEFAULT_PARSER_CLASSES": ["sagas.rest.parsers.BoundedJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PAGINATION_CLASS": "sagas.rest.pagination.LinkHeaderPagination",
-    "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
     "DEFAULT_THROTTLE_CLASSES": ["sagas.rest.throttling.Throttle"],
     "DEFAULT_THROTTLE_RATES": {
         "read": env.str("CAMPUSG_RATE_READ", default="6000/min") or None,
@@ -200,9 +200,6 @@ REST_FRAMEWORK = {
     "NUM_PROXIES": env.int("CAMPUSG_NUM_PROXIES", default=0),
     "EXCEPTION_HANDLER": "sagas.rest.problems.handler",
     "DEFAULT_SCHEMA_CLASS": "sagas.rest.openapi.ProblemAutoSchema",
-    "COERCE_DECIMAL_TO_STRING": True,
-    "STRICT_JSON": True,
-    "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
 }
 REST_KNOX = {

@@ -18,9 +18,7 @@ OrderError
 ├── OrderKeepsItsMoney     a saga moves the order's money, so nobody else may
 ├── UnknownMenuItem        the menu has no item with that sku
 ├── SkuTaken               another item has that sku
-├── StockPromised          the new stock is less than what orders have reserved
-├── IdempotencyKeyReused   the key was used for a different request
-└── IdempotencyInProgress  the first request with this key still runs
+└── StockPromised          the new stock is less than what orders have reserved
 """
 
 from __future__ import annotations
@@ -156,17 +154,3 @@ class StockPromised(OrderError, Refusal):
     status = 409
     title = "Orders have reserved more than that"
     advice = "Set at least what is reserved, or wait until those orders have ended."
-
-
-class IdempotencyKeyReused(OrderError, Refusal):
-    code = "idempotency.key_reused"
-    status = 422
-    title = "This Idempotency-Key belongs to a different request"
-    advice = "Use a new key for a new request, and the same body for a repeated one."
-
-
-class IdempotencyInProgress(OrderError, Refusal):
-    code = "idempotency.in_progress"
-    status = 409
-    title = "The first request with this Idempotency-Key is still running"
-    advice = "Send the same request again in a second; it gets the answer of the first one."

@@ -1,4 +1,4 @@
-"""Orders, the menu with its stock, and the stored answers to requests that are sent again.
+"""Orders, and the menu with its stock.
 
     pendingPayment ──▶ CREATED ──▶ ACCEPTED ──▶ COMPLETED
           │   └───┬───────┘
@@ -272,26 +272,3 @@ class StockReservation(models.Model):
 
     def __str__(self) -> str:
         return f"{self.quantity} × {self.item_id} for {self.order_id} ({self.status})"
-
-
-class IdempotencyKey(models.Model):
-    """The stored answer to a request with an `Idempotency-Key`, written in the transaction that did its work."""
-
-    user = models.CharField(max_length=USERNAME_LENGTH)
-    method = models.CharField(max_length=8)
-    path = models.CharField(max_length=200)
-    key = models.CharField(max_length=255)
-    body_sha256 = models.CharField(max_length=64)
-    status_code = models.PositiveSmallIntegerField()
-    location = models.CharField(max_length=200, blank=True, default="")
-    response = models.JSONField(encoder=DjangoJSONEncoder)
-    created_at = models.DateTimeField(default=timezone.now)
-
-    class Meta:
-        indexes = [models.Index(fields=["created_at"], name="orders_idempotency_age")]
-        constraints = [
-            models.UniqueConstraint(fields=["user", "method", "path", "key"], name="orders_idempotency_once"),
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.method} {self.path} {self.key}"

@@ -29,7 +29,7 @@ def roles_of(user: User) -> frozenset[str]:
 
 
 def may_act_for_customers(user: User) -> bool:
-    """Staff and trusted services place and cancel orders for customers."""
+    """Staff and trusted services place orders for the customer that the body names."""
     return user.is_staff or SERVICE in roles_of(user)
 
 
@@ -38,8 +38,8 @@ def sees_all_orders(user: User) -> bool:
 
 
 def visible_orders(user: User) -> OrderQuerySet:
-    """The orders a user may see: all, or their own. Runners also see those that wait and those they have accepted;
-    the staff of a restaurant sees its orders."""
+    """The orders a user may see: all, or their own; runners also those that wait and those they carry, a restaurant's
+    staff also those for it."""
     orders: OrderQuerySet = Order.objects.all()
     if sees_all_orders(user):
         return orders

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from orders import idempotency, inventory
+from orders import inventory
 from orders.use_cases import expire
+from sagas.rest import idempotency
 
 
 @shared_task(name="orders.sweep", ignore_result=True)

@@ -11,7 +11,7 @@ from django.db.models import BigIntegerField, Count, Exists, F, OuterRef, Q, Que
 from django.db.models.fields.json import KT
 from django.db.models.functions import Cast, Round, StrIndex
 
-from orders.models import IdempotencyKey, MenuItem, Order, OrderLine, OrderStatus, StockReservation
+from orders.models import MenuItem, Order, OrderLine, OrderStatus, StockReservation
 from orders.roles import SYSTEM
 from orders.use_cases.expire import REASON_CODE
 from payments.models import EscrowTransaction, Payment, PaymentStatus, TransactionStatus, TransactionType
@@ -26,6 +26,7 @@ from sagas import (
     saga_rows,
     settled_by_hand,
 )
+from sagas.rest.idempotency import IdempotencyKey
 from timers.models import ScheduledEvent
 
 #: How long after its window an order may still be CREATED before that is a breach and not a sweep on its way.

@@ -5,79 +5,49 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from django.contrib import admin
-from django.http import HttpRequest
-from unfold.admin import ModelAdmin, TabularInline
 
 from payments.models import EscrowTransaction, LedgerEntry, LedgerTransaction, Payment, Refund
 from payments.money import decimal_text
+from sagas.rest.readonly_admin import ReadOnlyAdmin, ReadOnlyInline
 
 
-class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]
-    def has_add_permission(self, _request: HttpRequest) -> bool:
-        return False
+class Amount:
+    """The column `amount`."""
 
-    def has_change_permission(self, _request: HttpRequest, _obj: Any = None) -> bool:
-        return False
+    @admin.display(description="Amount")
+    def amount(self, row: Any) -> str:
+        return decimal_text(row.amount_cents)
 
-    def has_delete_permission(self, _request: HttpRequest, _obj: Any = None) -> bool:
-        return False
+
+class MoneyAdmin(Amount, ReadOnlyAdmin):
+    ordering: ClassVar = ["-created_at", "-id"]
 
 
 @admin.register(Payment)
-class PaymentAdmin(ReadOnlyAdmin):
+class PaymentAdmin(MoneyAdmin):
     list_display = ("id", "status", "amount", "currency", "owner", "order_id", "created_at")
     list_filter = ("status",)
     search_fields = ("=id", "=order_id", "=intent_id", "owner")
-    ordering: ClassVar = ["-created_at", "-id"]
-    show_full_result_count = False
-
-    @admin.display(description="Amount")
-    def amount(self, payment: Payment) -> str:
-        return decimal_text(payment.amount_cents)
 
 
 @admin.register(EscrowTransaction)
-class EscrowTransactionAdmin(ReadOnlyAdmin):
+class EscrowTransactionAdmin(MoneyAdmin):
     list_display = ("id", "type", "status", "recipient_type", "amount", "currency", "owner", "order_id", "created_at")
     list_filter = ("type", "status", "recipient_type")
     search_fields = ("=id", "=order_id", "=payment_id", "owner")
-    ordering: ClassVar = ["-created_at", "-id"]
-    show_full_result_count = False
-
-    @admin.display(description="Amount")
-    def amount(self, escrow: EscrowTransaction) -> str:
-        return decimal_text(escrow.amount_cents)
 
 
 @admin.register(Refund)
-class RefundAdmin(ReadOnlyAdmin):
+class RefundAdmin(MoneyAdmin):
     list_display = ("id", "payment_id", "status", "amount", "reason", "created_at")
     list_filter = ("status",)
     search_fields = ("=id", "=payment_id")
-    ordering: ClassVar = ["-created_at", "-id"]
-    show_full_result_count = False
-
-    @admin.display(description="Amount")
-    def amount(self, refund: Refund) -> str:
-        return decimal_text(refund.amount_cents)
 
 
-class LedgerEntryInline(TabularInline):  # type: ignore[misc]
+class LedgerEntryInline(Amount, ReadOnlyInline):
     model = LedgerEntry
     fields = ("debit", "credit", "amount", "currency")
     readonly_fields = fields
-    extra = 0
-    can_delete = False
-
-    def has_add_permission(self, _request: HttpRequest, _obj: Any = None) -> bool:
-        return False
-
-    def has_change_permission(self, _request: HttpRequest, _obj: Any = None) -> bool:
-        return False
-
-    @admin.display(description="Amount")
-    def amount(self, entry: LedgerEntry) -> str:
-        return decimal_text(entry.amount_cents)
 
 
 @admin.register(LedgerTransaction)
@@ -87,4 +57,3 @@ class LedgerTransactionAdmin(ReadOnlyAdmin):
     search_fields = ("=order_id", "=payment_id")
     ordering: ClassVar = ["-created_at", "-id"]
     inlines: ClassVar = [LedgerEntryInline]
-    show_full_result_count = False

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from django.core.exceptions import RequestDataTooBig
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse
 
 from payments.cards import redact, request_holds_card_number
 from payments.errors import CardNumberFound
+from sagas.rest import problems
 
 MAX_BODY_BYTES = 1024 * 1024
-CONTENT_TYPE = "application/problem+json"
 
 
 class CardNumberMiddleware:
@@ -36,14 +36,4 @@ def _length(request: HttpRequest) -> int:
 
 
 def _refusal(request: HttpRequest) -> HttpResponse:
-    problem = CardNumberFound()
-    body = {
-        "type": f"https://campusg.example/problems/{problem.code}",
-        "title": problem.title,
-        "status": problem.status,
-        "detail": problem.detail,
-        "code": problem.code,
-        "advice": problem.advice,
-        "instance": redact(request.path),
-    }
-    return JsonResponse(body, status=problem.status, content_type=CONTENT_TYPE)
+    return problems.document_of(CardNumberFound()).response(redact(request.path))

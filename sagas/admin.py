@@ -25,12 +25,11 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from sagas import conf
-from sagas.engine import commands
+from sagas.engine import commands, representation
 from sagas.errors import Problem
 from sagas.holds import holds
 from sagas.machine.state import Row
 from sagas.models import SagaHold, SagaInstance
-from sagas.rest import representation
 from sagas.statuses import Action, Status
 from sagas.storage import storage
 

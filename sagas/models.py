@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 from django.db.models import F, Q
+from django.utils import timezone
 
 from sagas.ids import uuid7
 from sagas.statuses import FINAL, OPEN, Action, Direction, Phase, Status
@@ -251,3 +253,30 @@ class SagaDefinition(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} v{self.version}"
+
+
+class IdempotencyKey(models.Model):
+    """The answer a request got, kept under its `Idempotency-Key` by `sagas.rest.idempotency`.
+
+    `path` is the documented address; `body_sha256` tells a repeated request from another one with the same key.
+    """
+
+    user = models.CharField(max_length=150)
+    method = models.CharField(max_length=8)
+    path = models.CharField(max_length=200)
+    key = models.CharField(max_length=255)
+    body_sha256 = models.CharField(max_length=64)
+    status_code = models.PositiveSmallIntegerField()
+    location = models.CharField(max_length=200, blank=True, default="")
+    response = models.JSONField(encoder=DjangoJSONEncoder)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        db_table = "orders_idempotencykey"  # where the release before keeps them, which may still be running
+        indexes: ClassVar = [models.Index(fields=["created_at"], name="orders_idempotency_age")]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["user", "method", "path", "key"], name="orders_idempotency_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path} {self.key}"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import uuid
 from typing import TYPE_CHECKING
 
+from sagas.rest import access
 from timers.errors import UnknownEvent
 from timers.models import ScheduledEvent, ScheduledEventQuerySet
 
@@ -12,30 +12,19 @@ if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
 
-def sees_all(user: User) -> bool:
-    return user.is_staff or user.has_perm("timers.view_scheduledevent")
-
-
 def may_schedule(user: User) -> bool:
-    return user.is_staff or user.has_perm("timers.schedule_scheduledevent")
+    return access.may(user, "timers.schedule_scheduledevent")
 
 
 def may_cancel(user: User) -> bool:
-    return user.is_staff or user.has_perm("timers.cancel_scheduledevent")
+    return access.may(user, "timers.cancel_scheduledevent")
 
 
 def visible_to(user: User) -> ScheduledEventQuerySet:
     events: ScheduledEventQuerySet = ScheduledEvent.objects.all()
-    return events if sees_all(user) else events.filter(owner=user.get_username())
+    return access.visible(events, user)
 
 
 def find(user: User, event_id: str) -> ScheduledEvent:
-    """The event with this id, if this user may see it. Raises UnknownEvent, also for a text that is no id."""
-    try:
-        wanted = uuid.UUID(event_id)
-    except ValueError:
-        raise UnknownEvent(f"{event_id[:64]!r} is no event id.") from None
-    event = visible_to(user).filter(pk=wanted).first()
-    if event is None:
-        raise UnknownEvent(f"There is no event {wanted}.")
-    return event
+    """The event, if this user may know of it. Raises UnknownEvent for everything else."""
+    return access.find(visible_to(user), event_id, UnknownEvent, "event")

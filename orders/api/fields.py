@@ -1,10 +1,9 @@
-"""Fields that take a value as it was written, or refuse it; nothing is guessed or rounded."""
+"""Fields that take a value exactly as it was written, or refuse it."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -13,12 +12,12 @@ from rest_framework import serializers
 from orders.models import CUSTOMER_ID_LENGTH
 
 MAX_NOTE_DEPTH = 8
-# More digits than any price has; a number longer than this is noise and is refused before it is looked at.
+# More digits than any price has: a longer number is refused before it is parsed.
 _PRICE = re.compile(r"[0-9]{1,16}(\.[0-9]+)?([eE][+]?[0-9]{1,2})?")
 
 
 class TextField(serializers.CharField):
-    """Text only: a number or a boolean is not silently turned into its digits."""
+    """Text only: a number or a boolean is refused and not converted."""
 
     def to_internal_value(self, data: Any) -> str:
         if not isinstance(data, str):
@@ -63,21 +62,8 @@ class PriceField(serializers.DecimalField):
         return amount
 
 
-class StrictSerializer(serializers.Serializer[Any]):
-    """Refuses fields it does not know, so that a typing mistake never goes unnoticed."""
-
-    def to_internal_value(self, data: Any) -> Any:
-        if isinstance(data, Mapping):
-            unknown = [key for key in data if key not in self.fields]
-            if unknown:
-                raise serializers.ValidationError(
-                    {key: [serializers.ErrorDetail("Unknown field.", code="unknown_field")] for key in unknown}
-                )
-        return super().to_internal_value(data)
-
-
 def require_storable(value: Any, depth: int = 0) -> None:
-    """Refuse free-form JSON that is nested out of hand or holds a number no JSON text can express."""
+    """Refuse free-form JSON that is nested too deeply or holds a number that JSON cannot express (infinity)."""
     if depth > MAX_NOTE_DEPTH:
         raise serializers.ValidationError(f"Nested deeper than {MAX_NOTE_DEPTH} levels.", code="too_deep")
     if isinstance(value, float) and not math.isfinite(value):

@@ -3,34 +3,40 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any, cast
 
 from django.conf import settings
+from django.contrib.auth.models import User
 from django.db.models import QuerySet
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from django.urls import reverse
+from django_filters import rest_framework as filters
+from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.exceptions import PermissionDenied
-from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.settings import api_settings
-from rest_framework.views import APIView
 
 from orders import menu
-from orders.api.callers import user_of
-from orders.api.fields import PriceField, QuantityField, StrictSerializer, TextField
+from orders.api.fields import PriceField, QuantityField, TextField
 from orders.models import MenuItem
 from orders.roles import RESTAURANT, keeps_all_menus, may_keep_menu_of, restaurants_of, roles_of
 from orders.use_cases.place import MAX_TOTAL
+from sagas.rest.access import user_of
+from sagas.rest.bodies import StrictSerializer, read
+from sagas.rest.endpoint import Endpoint, ListEndpoint
+from sagas.rest.pagination import LinkHeaderPagination
+from sagas.rest.schema import name_list
 
 MAX_STOCK = 1_000_000
-RESTAURANT_FILTER = OpenApiParameter("restaurant", str, description="Only this restaurant's items.")
 
 
-class ByRestaurant(api_settings.DEFAULT_PAGINATION_CLASS):  # type: ignore[misc, name-defined]
-    """The product's pages, in the order of a printed menu."""
+class ByRestaurant(LinkHeaderPagination):
+    """Pages in the order of a printed menu."""
 
     ordering = ("restaurant", "name", "sku")
+
+
+class MenuFilter(filters.FilterSet):
+    restaurant = filters.CharFilter(strip=False, help_text="Only this restaurant's items.")
 
 
 class MenuItemResponse(serializers.ModelSerializer[MenuItem]):
@@ -77,31 +83,31 @@ class Restock(StrictSerializer):
     quantity = QuantityField(min_value=1, max_value=MAX_STOCK)
 
 
-class Menu(ListAPIView[MenuItem]):
-    """`GET` lists what is on sale; `POST` adds an item to your restaurant's menu."""
-
+class MenuItems(ListEndpoint[MenuItem]):
+    model = MenuItem
     serializer_class = MenuItemResponse
     pagination_class = ByRestaurant
-    filter_backends = ()
 
-    def get_queryset(self) -> QuerySet[MenuItem]:
-        items = MenuItem.objects.on_sale()
-        restaurant = self.request.query_params.get("restaurant") if self.request else None
-        return cast("QuerySet[MenuItem]", items.filter(restaurant=restaurant) if restaurant else items)
 
-    @extend_schema(parameters=[RESTAURANT_FILTER], operation_id="list_menu")
-    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        return super().get(request, *args, **kwargs)
+@name_list("list_menu")
+class Menu(MenuItems):
+    """`GET` lists what is on sale; `POST` adds an item to your restaurant's menu."""
+
+    filterset_class = MenuFilter
+
+    def rows(self, user: User) -> QuerySet[MenuItem]:
+        return MenuItem.objects.on_sale()
 
     @extend_schema(request=NewMenuItem, responses={201: MenuItemResponse}, operation_id="add_menu_item")
     def post(self, request: Request) -> Response:
-        wish = _read(NewMenuItem(data=request.data))
-        _require_keeper(request, wish["restaurant"])
-        item = menu.add(**wish, currency=settings.CURRENCY)
-        return Response(MenuItemResponse(item).data, status=201, headers={"Location": f"/api/menu/{item.sku}"})
+        payload = read(NewMenuItem, request.data)
+        _require_keeper(request, payload["restaurant"])
+        item = menu.add(**payload, currency=settings.CURRENCY)
+        location = reverse("menu-item", kwargs={"sku": item.sku})
+        return Response(MenuItemResponse(item).data, status=201, headers={"Location": location})
 
 
-class OneMenuItem(APIView):
+class OneMenuItem(Endpoint):
     @extend_schema(responses=MenuItemResponse, operation_id="read_menu_item")
     def get(self, _: Request, sku: str) -> Response:
         return Response(MenuItemResponse(menu.find(sku)).data)
@@ -109,7 +115,7 @@ class OneMenuItem(APIView):
     @extend_schema(request=MenuItemChange, responses=MenuItemResponse, operation_id="change_menu_item")
     def patch(self, request: Request, sku: str) -> Response:
         _require_keeper(request, menu.find(sku).restaurant)
-        return Response(MenuItemResponse(menu.change(sku=sku, **_read(MenuItemChange(data=request.data)))).data)
+        return Response(MenuItemResponse(menu.change(sku=sku, **read(MenuItemChange, request.data))).data)
 
     @extend_schema(responses={204: None}, operation_id="take_off_menu_item")
     def delete(self, request: Request, sku: str) -> Response:
@@ -119,38 +125,26 @@ class OneMenuItem(APIView):
         return Response(status=204)
 
 
-class RestockMenuItem(APIView):
+class RestockMenuItem(Endpoint):
     """Add to the stock what has arrived."""
 
     @extend_schema(request=Restock, responses=MenuItemResponse, operation_id="restock_menu_item")
     def post(self, request: Request, sku: str) -> Response:
         _require_keeper(request, menu.find(sku).restaurant)
-        quantity = _read(Restock(data=request.data))["quantity"]
+        quantity = read(Restock, request.data)["quantity"]
         return Response(MenuItemResponse(menu.restock(sku=sku, quantity=quantity)).data)
 
 
-class LowStock(ListAPIView[MenuItem]):
+class LowStock(MenuItems):
     """Items of your restaurants of which few are left, as each item's `low_stock_at` says."""
 
-    serializer_class = MenuItemResponse
-    pagination_class = ByRestaurant
-    filter_backends = ()
-
-    def get_queryset(self) -> QuerySet[MenuItem]:
-        if getattr(self, "swagger_fake_view", False):
-            return MenuItem.objects.none()
-        user = user_of(self.request)
-        items = MenuItem.objects.low_in_stock()
+    def rows(self, user: User) -> QuerySet[MenuItem]:
+        items: QuerySet[MenuItem] = MenuItem.objects.low_in_stock()
         if keeps_all_menus(user):
-            return cast("QuerySet[MenuItem]", items)
+            return items
         if RESTAURANT not in roles_of(user):
             raise PermissionDenied("Only a restaurant's staff sees its stock.")
-        return cast("QuerySet[MenuItem]", items.filter(restaurant__in=restaurants_of(user)))
-
-
-def _read(wish: serializers.Serializer[Any]) -> dict[str, Any]:
-    wish.is_valid(raise_exception=True)
-    return dict(wish.validated_data)
+        return items.filter(restaurant__in=restaurants_of(user))
 
 
 def _require_keeper(request: Request, restaurant: str) -> None:

@@ -1,4 +1,4 @@
-"""Reading an order in either of its two dialects into one `NewOrder`.
+"""Reading an order in either of its two forms into one `NewOrder`.
 
 {"customer_id": …, "order_details": {"foodItems": [{name, price, quantity}], "deliveryLocation": …}}
 {"userId": …, "items": [{productId, productName, quantity, price}]}
@@ -11,9 +11,10 @@ from typing import Any
 
 from rest_framework import serializers
 
-from orders.api.fields import CustomerIdField, PriceField, QuantityField, StrictSerializer, TextField, require_storable
+from orders.api.fields import CustomerIdField, PriceField, QuantityField, TextField, require_storable
 from orders.reasons import CancelReason
 from orders.use_cases.place import NewLine, NewOrder
+from sagas.rest.bodies import StrictSerializer, read
 
 MAX_LINES = 50
 MAX_QUANTITY = 99
@@ -48,7 +49,7 @@ class ItemRequest(StrictSerializer):
 
 
 def _require_name(attrs: dict[str, Any], name: str) -> dict[str, Any]:
-    """The menu knows its products' names; a free line has to bring its own."""
+    """Products have their names on the menu; a free line needs one of its own."""
     if attrs["productId"] is None and not attrs.get(name):
         raise serializers.ValidationError(
             {name: [serializers.ErrorDetail("A free line needs a name.", code="required")]}
@@ -97,7 +98,7 @@ def read_order(body: Any) -> NewOrder:
 
 
 def _by_customer(body: Mapping[str, Any]) -> NewOrder:
-    data = _validated(OrderByCustomer(data=body))
+    data = read(OrderByCustomer, body)
     details = data["order_details"]
     return NewOrder(
         customer_id=data["customer_id"],
@@ -109,7 +110,7 @@ def _by_customer(body: Mapping[str, Any]) -> NewOrder:
 
 
 def _by_user(body: Mapping[str, Any]) -> NewOrder:
-    data = _validated(OrderByUser(data=body))
+    data = read(OrderByUser, body)
     return NewOrder(
         customer_id=data["userId"],
         lines=[_line(item, item.get("productName", "")) for item in data["items"]],
@@ -118,17 +119,12 @@ def _by_user(body: Mapping[str, Any]) -> NewOrder:
     )
 
 
-def _validated(serializer: serializers.Serializer[Any]) -> Any:
-    serializer.is_valid(raise_exception=True)
-    return serializer.validated_data
-
-
 def _line(item: Mapping[str, Any], name: str) -> NewLine:
     return NewLine(sku=item["productId"], name=name, price=item["price"], quantity=item["quantity"])
 
 
 def _kept(details: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys of `order_details` this version gives no meaning to, its lines' own ones included."""
+    """The keys of `order_details` and of its lines that this version does not use."""
     known = OrderDetailsRequest().fields
     kept = {key: value for key, value in details.items() if key not in known}
     line_fields = FoodItemRequest().fields
@@ -151,7 +147,7 @@ class CancelRequest(StrictSerializer):
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         code = attrs.get("reason_code", CancelReason.OTHER if "reason" in attrs else CancelReason.CUSTOMER_REQUEST)
         if code == CancelReason.ORDER_TIMED_OUT:
-            raise serializers.ValidationError({"reason_code": "Only the clock times orders out."})
+            raise serializers.ValidationError({"reason_code": "Only the system sets this reason."})
         if code == CancelReason.OTHER and not attrs.get("reason"):
-            raise serializers.ValidationError({"reason": "Another reason needs to be told in words."})
+            raise serializers.ValidationError({"reason": "The reason code `other` needs a reason in words."})
         return {"reason_code": str(code), "reason": attrs.get("reason", "")}

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import sagas
 from orders.errors import OrderError
 from sagas import Problem, SagaState, Status
+from sagas.rest.problems import status_of
 
 FIRST_PAUSE_SECONDS = 0.02
 LONGEST_PAUSE_SECONDS = 0.25
@@ -47,7 +48,8 @@ def problem_of(saga: SagaState, *, order_id: str) -> Problem | None:
     if saga.reason_code:
         problem.code = saga.reason_code  # type: ignore[misc]
     if known is not None:
-        problem.status, problem.title, problem.advice = known.status, known.title, known.advice  # type: ignore[misc]
+        problem.status = status_of(known)
+        problem.title, problem.advice = known.title, known.advice  # type: ignore[misc]
     return problem
 
 

@@ -1,6 +1,6 @@
 """Moving money by hand: for operators and services with the permission, never for customers.
 
-Each request may be repeated: it finds what was done and answers the same, or says 409 when it no longer applies.
+Each request may be repeated: it finds what was done and gives the same answer, or 409 when it no longer applies.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ import uuid
 from typing import Any
 
 from django.conf import settings
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from django.urls import reverse
+from drf_spectacular.utils import extend_schema
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.serializers import Serializer
 from rest_framework.views import APIView
 
 from payments import services
@@ -32,11 +32,14 @@ from payments.api.serializers import (
 from payments.errors import KeyRequired
 from payments.flows import escrow, order_locks, payout
 from payments.gateways.base import within
+from payments.models import Payment
+from sagas.rest.bodies import read
+from sagas.rest.endpoint import Endpoint
+from sagas.rest.headers import KEY_HEADER
+from sagas.rest.idempotency import Answer, repeatable
+from sagas.rest.repeats import keyed, render
 
 MOVE_MONEY = "payments.move_money"
-KEY_HEADER = OpenApiParameter(
-    "Idempotency-Key", str, OpenApiParameter.HEADER, description="The same key is the same refund."
-)
 
 
 class MayMoveMoney(BasePermission):
@@ -44,7 +47,7 @@ class MayMoveMoney(BasePermission):
         return request.user.has_perm(MOVE_MONEY)
 
 
-class Move(APIView):
+class Move(Endpoint):
     permission_classes = (MayMoveMoney,)
 
 
@@ -53,24 +56,24 @@ class AuthorizePayment(Move):
 
     @extend_schema(request=AuthorizeRequest, responses={201: PaymentResponse}, operation_id="authorize_payment")
     def post(self, request: Request) -> Response:
-        wish = read(AuthorizeRequest, request)
+        payload = read(AuthorizeRequest, request.data)
         payment = services.authorize(
-            order_id=wish["order_id"],
-            owner=wish["customer_id"],
-            amount_cents=wish["amount"],
-            currency=wish.get("currency", settings.CURRENCY),
-            payment_method=wish["payment_method"],
+            order_id=payload["order_id"],
+            owner=payload["customer_id"],
+            amount_cents=payload["amount"],
+            currency=payload.get("currency", settings.CURRENCY),
+            payment_method=payload["payment_method"],
         )
-        return Response(PaymentResponse(payment).data, status=201, headers={"Location": f"/api/payments/{payment.pk}"})
+        return Response(PaymentResponse(payment).data, status=201, headers=_location("payment", payment_id=payment.pk))
 
 
 class ReleasePayment(Move):
-    """Let go of an authorization."""
+    """Void an authorization."""
 
     @extend_schema(request=ReleaseRequest, responses=PaymentResponse, operation_id="release_payment")
     def post(self, request: Request) -> Response:
-        wish = read(ReleaseRequest, request)
-        payment = services.void_authorization(services.payment(wish["payment_id"]), reason=wish["reason"])
+        payload = read(ReleaseRequest, request.data)
+        payment = services.void_authorization(services.payment(payload["payment_id"]), reason=payload["reason"])
         return Response(PaymentResponse(payment).data)
 
 
@@ -79,8 +82,8 @@ class CapturePayment(Move):
 
     @extend_schema(request=CaptureRequest, responses=PaymentResponse, operation_id="capture_payment")
     def post(self, request: Request) -> Response:
-        wish = read(CaptureRequest, request)
-        payment = services.capture(services.payment(wish["payment_id"]), amount_cents=wish.get("amount"))
+        payload = read(CaptureRequest, request.data)
+        payment = services.capture(services.payment(payload["payment_id"]), amount_cents=payload.get("amount"))
         return Response(PaymentResponse(payment).data)
 
 
@@ -91,15 +94,11 @@ class RefundPayment(Move):
         request=RefundRequest, responses=RefundResponse, parameters=[KEY_HEADER], operation_id="refund_payment"
     )
     def post(self, request: Request) -> Response:
-        wish = read(RefundRequest, request)
-        key = request.headers.get("Idempotency-Key", "")
-        if "amount" in wish and not key:
+        payload = read(RefundRequest, request.data)
+        keyed_request = keyed(request)
+        if "amount" in payload and not keyed_request.key:
             raise KeyRequired
-        payment = services.payment(wish["payment_id"])
-        refund = services.refund(
-            payment, amount_cents=wish.get("amount"), key=f"api:{key or 'all'}", reason=wish["reason"]
-        )
-        return Response(RefundResponse(refund).data)
+        return render(repeatable(keyed_request, lambda: _refund(payload, keyed_request.key)))
 
 
 class HoldEscrow(Move):
@@ -107,11 +106,13 @@ class HoldEscrow(Move):
 
     @extend_schema(request=HoldRequest, responses={201: EscrowResponse}, operation_id="hold_escrow")
     def post(self, request: Request) -> Response:
-        wish = read(HoldRequest, request)
-        payment = services.payment(wish["payment_id"])
+        payload = read(HoldRequest, request.data)
+        payment = services.payment(payload["payment_id"])
         order_locks.require_free(payment.order_id)
-        held = escrow.hold_payment(payment, food_cents=wish["food_fee"], delivery_fee_cents=wish.get("delivery_fee", 0))
-        return Response(EscrowResponse(held).data, status=201, headers={"Location": f"/api/escrow/{held.pk}"})
+        held = escrow.hold_payment(
+            payment, food_cents=payload["food_fee"], delivery_fee_cents=payload.get("delivery_fee", 0)
+        )
+        return Response(EscrowResponse(held).data, status=201, headers=_location("escrow-detail", escrow_id=held.pk))
 
 
 class ReleaseEscrow(Move):
@@ -119,30 +120,37 @@ class ReleaseEscrow(Move):
 
     @extend_schema(request=ReleaseEscrowRequest, responses=EscrowResponse, operation_id="release_escrow")
     def post(self, request: Request) -> Response:
-        wish = read(ReleaseEscrowRequest, request)
-        order_locks.require_free(wish["order_id"])
+        payload = read(ReleaseEscrowRequest, request.data)
+        order_locks.require_free(payload["order_id"])
         recipients = payout.Recipients(
-            restaurant=wish["restaurant"],
-            runner=wish["runner"],
+            restaurant=payload["restaurant"],
+            runner=payload["runner"],
             platform_fee_basis_points=services.platform_fee_basis_points(),
         )
         with within(services.REQUEST_SECONDS):
-            released = payout.release_escrow(str(wish["order_id"]), recipients)
+            released = payout.release_escrow(str(payload["order_id"]), recipients)
         return Response(EscrowResponse(released).data)
 
 
 class CancelEscrow(Move):
-    """Take a hold back."""
+    """Cancel a hold."""
 
     @extend_schema(request=CancelEscrowRequest, responses=EscrowResponse, operation_id="cancel_escrow")
     def post(self, request: Request) -> Response:
-        wish = read(CancelEscrowRequest, request)
-        order_id: uuid.UUID = wish["order_id"]
+        payload = read(CancelEscrowRequest, request.data)
+        order_id: uuid.UUID = payload["order_id"]
         order_locks.require_free(order_id)
-        return Response(EscrowResponse(escrow.cancel(order_id, reason=wish["reason"])).data)
+        return Response(EscrowResponse(escrow.cancel(order_id, reason=payload["reason"])).data)
 
 
-def read(kind: type[Serializer[Any]], request: Request) -> dict[str, Any]:
-    serializer = kind(data=request.data)
-    serializer.is_valid(raise_exception=True)
-    return dict(serializer.validated_data)
+def _refund(payload: dict[str, Any], key: str) -> Answer:
+    """Refund once for each key: the refund's own id is made from it, so the work is safe to repeat."""
+    payment: Payment = services.payment(payload["payment_id"])
+    refund = services.refund(
+        payment, amount_cents=payload.get("amount"), key=f"api:{key or 'all'}", reason=payload["reason"]
+    )
+    return Answer(200, dict(RefundResponse(refund).data))
+
+
+def _location(name: str, **kwargs: uuid.UUID) -> dict[str, str]:
+    return {"Location": reverse(name, kwargs=kwargs)}

@@ -10,6 +10,7 @@ from rest_framework import serializers
 from payments.models import EscrowTransaction, Payment, Refund
 from payments.models.lengths import OWNER_LENGTH, REASON_LENGTH, TOKEN_LENGTH
 from payments.money import Money, NotMoney, decimal_text
+from sagas.rest.bodies import StrictSerializer
 
 
 @extend_schema_field({"type": "string", "pattern": r"^-?\d+\.\d{2}$", "example": "12.99", "readOnly": True})
@@ -32,21 +33,10 @@ class PaymentResponse(serializers.ModelSerializer[Payment]):
     class Meta:
         model = Payment
         fields: ClassVar = [
-            "id",
-            "order_id",
-            "customer_id",
-            "status",
-            "amount",
-            "authorized_amount",
-            "captured_amount",
-            "refunded_amount",
-            "currency",
-            "stripe_payment_intent_id",
-            "decline_code",
-            "reason",
-            "created_at",
+            "id", "order_id", "customer_id", "status", "amount", "authorized_amount", "captured_amount",
+            "refunded_amount", "currency", "stripe_payment_intent_id", "decline_code", "reason", "created_at",
             "updated_at",
-        ]
+        ]  # fmt: skip
         read_only_fields = fields
 
 
@@ -59,21 +49,9 @@ class EscrowResponse(serializers.ModelSerializer[EscrowTransaction]):
     class Meta:
         model = EscrowTransaction
         fields: ClassVar = [
-            "id",
-            "order_id",
-            "payment_id",
-            "customer_id",
-            "type",
-            "status",
-            "recipient_type",
-            "amount",
-            "food_fee",
-            "delivery_fee",
-            "currency",
-            "reason",
-            "created_at",
-            "updated_at",
-        ]
+            "id", "order_id", "payment_id", "customer_id", "type", "status", "recipient_type", "amount", "food_fee",
+            "delivery_fee", "currency", "reason", "created_at", "updated_at",
+        ]  # fmt: skip
         read_only_fields = fields
 
 
@@ -85,13 +63,14 @@ class PaymentInfoResponse(serializers.Serializer[Any]):
     last4 = serializers.CharField()
 
 
+@extend_schema_field({"type": "string", "example": "12.99"})
 class AmountField(serializers.Field[int, Any, str, Any]):
-    """An exact amount as text or as a whole number of currency units, read into cents."""
+    """An exact amount as text or as a number of currency units, read into cents."""
 
     default_error_messages: ClassVar = {"invalid": "Send an amount above zero with at most two decimals, as text."}
 
     def to_internal_value(self, data: Any) -> int:
-        # A JSON number with decimals has been a binary float on its way here, so its text shows what was meant.
+        # A JSON number keeps the text it was written as, so `str` rounds nothing.
         if isinstance(data, bool) or not isinstance(data, str | int | float):
             self.fail("invalid")
         try:
@@ -106,53 +85,43 @@ class AmountField(serializers.Field[int, Any, str, Any]):
         return decimal_text(value)
 
 
-class Strict(serializers.Serializer[Any]):
-    """Refuses what it does not know: a misspelt field must not silently change what happens to money."""
-
-    def to_internal_value(self, data: Any) -> Any:
-        unknown = sorted(set(data) - set(self.fields)) if isinstance(data, dict) else []
-        if unknown:
-            raise serializers.ValidationError({name: ["Unknown field."] for name in unknown})
-        return super().to_internal_value(data)
-
-
-class AuthorizeRequest(Strict):
+class AuthorizeRequest(StrictSerializer):
     order_id = serializers.UUIDField()
     customer_id = serializers.CharField(max_length=OWNER_LENGTH)
-    amount = extend_schema_field({"type": "string", "example": "12.99"})(AmountField)()
+    amount = AmountField()
     currency = serializers.RegexField(r"^[A-Z]{3}$", required=False)
     payment_method = serializers.CharField(max_length=TOKEN_LENGTH, required=False, allow_blank=True, default="")
 
 
-class ReleaseRequest(Strict):
+class ReleaseRequest(StrictSerializer):
     payment_id = serializers.UUIDField()
     reason = serializers.CharField(max_length=REASON_LENGTH, required=False, default="Released by an operator")
 
 
-class CaptureRequest(Strict):
+class CaptureRequest(StrictSerializer):
     payment_id = serializers.UUIDField()
-    amount = extend_schema_field({"type": "string", "example": "12.99"})(AmountField)(required=False)
+    amount = AmountField(required=False)
 
 
-class RefundRequest(Strict):
+class RefundRequest(StrictSerializer):
     payment_id = serializers.UUIDField()
-    amount = extend_schema_field({"type": "string", "example": "12.99"})(AmountField)(required=False)
+    amount = AmountField(required=False)
     reason = serializers.CharField(max_length=REASON_LENGTH, required=False, default="Refunded by an operator")
 
 
-class HoldRequest(Strict):
+class HoldRequest(StrictSerializer):
     payment_id = serializers.UUIDField()
-    food_fee = extend_schema_field({"type": "string", "example": "10.00"})(AmountField)()
-    delivery_fee = extend_schema_field({"type": "string", "example": "2.99"})(AmountField)(required=False)
+    food_fee = AmountField()
+    delivery_fee = AmountField(required=False)
 
 
-class ReleaseEscrowRequest(Strict):
+class ReleaseEscrowRequest(StrictSerializer):
     order_id = serializers.UUIDField()
     restaurant = serializers.CharField(max_length=OWNER_LENGTH)
     runner = serializers.CharField(max_length=OWNER_LENGTH)
 
 
-class CancelEscrowRequest(Strict):
+class CancelEscrowRequest(StrictSerializer):
     order_id = serializers.UUIDField()
     reason = serializers.CharField(max_length=REASON_LENGTH, required=False, default="Cancelled by an operator")
 

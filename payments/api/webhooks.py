@@ -6,13 +6,13 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from payments import webhooks
+from sagas.rest.endpoint import Endpoint
 
 
-class StripeWebhook(APIView):
-    """Events of the payment provider. The signature is the authentication; a repeated event is answered and ignored."""
+class StripeWebhook(Endpoint):
+    """Events of the payment provider. The signature is the authentication; a repeated event changes nothing."""
 
     authentication_classes = ()
     permission_classes = (AllowAny,)

@@ -1,4 +1,4 @@
-"""The API's schema: every operation may answer with a problem document."""
+"""The `DEFAULT_SCHEMA_CLASS` for drf-spectacular: every operation may answer with a problem document."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lists stay plain arrays; where the next page is stands in the `Link` header (RFC 8288)."""
+"""Lists are plain arrays; the address of the next page is in the `Link` header (RFC 8288)."""
 
 from __future__ import annotations
 

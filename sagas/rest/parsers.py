@@ -1,6 +1,6 @@
 """Reading request bodies: JSON only, of bounded size, and exact.
 
-A JSON number keeps the text it was written as, so a price never passes through binary floating point.
+A JSON number keeps the text it was written as, so that a price is never rounded to a binary floating point number.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ from django.conf import settings
 from rest_framework import status
 from rest_framework.exceptions import APIException, ParseError
 from rest_framework.parsers import BaseParser
+
+#: The largest body in bytes, unless `settings.API_MAX_BODY_BYTES` says otherwise.
+MAX_BODY_BYTES = 64 * 1024
 
 
 class BodyTooLarge(APIException):
@@ -44,7 +47,7 @@ class BoundedJSONParser(BaseParser):
     def parse(
         self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
     ) -> Any:
-        limit = settings.API_MAX_BODY_BYTES
+        limit = getattr(settings, "API_MAX_BODY_BYTES", MAX_BODY_BYTES)
         body = stream.read(limit + 1)
         if len(body) > limit:
             raise BodyTooLarge(f"The request body is larger than {limit} bytes.")
@@ -52,7 +55,7 @@ class BoundedJSONParser(BaseParser):
 
 
 def parse_json(body: bytes) -> Any:
-    """The value of a JSON document. Raises `ParseError` for what is none, and for text no database stores."""
+    """The value of a JSON document. Raises `ParseError` for invalid JSON, and for text that a database cannot store."""
     try:
         value = json.loads(body.decode("utf-8"), parse_float=WrittenNumber, parse_constant=_refuse_constant)
         _refuse_unstorable_text(value)

@@ -8,22 +8,50 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from django.conf import settings
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from rest_framework import exceptions
 from rest_framework.response import Response
+from rest_framework.views import set_rollback
 
+from sagas import errors
 from sagas.errors import Problem
 from sagas.rest.parsers import BodyTooLarge
 
 logger = logging.getLogger(__name__)
 
 CONTENT_TYPE = "application/problem+json"
-TYPE_PREFIX = "https://campusg.example/problems/"
+#: What `type` begins with unless `settings.API_PROBLEM_TYPES` says otherwise; the code follows.
+TYPES = "/problems/"
 SERVICE_UNAVAILABLE = 503
-#: What a client should wait before it tries again while the database or the payment provider is away.
+#: How long a client should wait before it tries again while the database or another service does not answer.
 RETRY_AFTER_SECONDS = 5
+
+#: The HTTP status of each error of the engine. Errors of other apps have their own `status`, or inherit one of these.
+STATUSES: Mapping[type[Problem], int] = {
+    errors.Problem: 400,
+    errors.Refusal: 409,
+    errors.SagaError: 400,
+    errors.UnknownSaga: 404,
+    errors.CannotCancel: 409,
+    errors.AlreadyCancelling: 409,
+    errors.CannotRetry: 409,
+    errors.WrongResult: 422,
+    errors.UnknownDependency: 404,
+    errors.AlreadyHeld: 409,
+    errors.NotHeld: 409,
+    errors.SagaMoved: 412,
+    errors.UnknownDefinition: 503,
+}
+
+
+def status_of(error: Problem | type[Problem]) -> int:
+    """The HTTP status of an error or a class of errors: its own `status`, else that of its nearest base above."""
+    own: int | None = getattr(error, "status", None)
+    kind = error if isinstance(error, type) else type(error)
+    return own or next(STATUSES[base] for base in kind.__mro__ if base in STATUSES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +67,9 @@ class Document:
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def body(self, instance: str) -> dict[str, Any]:
+        """The document's members; `instance` is the path of the request."""
         return {
-            "type": TYPE_PREFIX + self.code,
+            "type": getattr(settings, "API_PROBLEM_TYPES", TYPES) + self.code,
             "title": self.title,
             "status": self.status,
             "detail": self.detail or self.title,
@@ -49,8 +78,13 @@ class Document:
             "instance": instance,
         } | dict(self.extra)
 
+    def response(self, instance: str) -> HttpResponse:
+        """The answer of code outside of REST framework: of a middleware, or of Django's error handlers."""
+        headers = dict(self.headers)
+        return JsonResponse(self.body(instance), status=self.status, headers=headers, content_type=CONTENT_TYPE)
 
-#: DRF's exceptions: (code, title, advice). The first class that fits decides.
+
+#: REST framework's exceptions: (code, title, advice). The first class that fits decides.
 FRAMEWORK_PROBLEMS: tuple[tuple[type[exceptions.APIException], tuple[str, str, str]], ...] = (
     (BodyTooLarge, ("request.too_large", "The request body is too large", "Send a smaller body.")),
     (
@@ -63,11 +97,15 @@ FRAMEWORK_PROBLEMS: tuple[tuple[type[exceptions.APIException], tuple[str, str, s
     ),
     (
         exceptions.NotAuthenticated,
-        ("auth.required", "Authentication is required", "Send `Authorization: Token …` with a valid token."),
+        (
+            "auth.required",
+            "Authentication is required",
+            "Send valid credentials of the kind that `WWW-Authenticate` names.",
+        ),
     ),
     (
         exceptions.AuthenticationFailed,
-        ("auth.failed", "The credentials are not valid", "Get a fresh token and send `Authorization: Token …`."),
+        ("auth.failed", "The credentials are not valid", "Get new credentials and send the request again."),
     ),
     (
         exceptions.PermissionDenied,
@@ -88,24 +126,30 @@ FRAMEWORK_PROBLEMS: tuple[tuple[type[exceptions.APIException], tuple[str, str, s
 
 
 def handler(error: Exception, context: Mapping[str, Any]) -> Response | None:
-    """DRF's exception handler. An error it does not know is a bug: it goes on to `server_error` and to the log."""
+    """REST framework's exception handler. None for a bug: it goes on to `server_error` and to the log."""
     document = document_for(error)
     if document is None:
         return None
+    set_rollback()
     request = context.get("request")
     body = document.body(request.path if request is not None else "")
     return Response(body, status=document.status, headers=dict(document.headers), content_type=CONTENT_TYPE)
 
 
 def document_for(error: Exception) -> Document | None:
-    """The problem document of an exception, or None if it is not one a caller should learn about."""
+    """The problem document of an exception, or None if callers should not learn about it."""
     if isinstance(error, Problem):
-        headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if error.status == SERVICE_UNAVAILABLE else {}
-        return Document(error.status, error.code, error.title, error.advice, error.detail, error.extra, headers)
+        return document_of(error)
     if isinstance(error, OperationalError | InterfaceError):
         logger.error("The database does not answer", extra={"action": "database_unavailable", "error": str(error)})
         return _database_unavailable()
     return _framework_document(_as_framework_error(error))
+
+
+def document_of(problem: Problem) -> Document:
+    status = status_of(problem)
+    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status == SERVICE_UNAVAILABLE else {}
+    return Document(status, problem.code, problem.title, problem.advice, problem.detail, problem.extra, headers)
 
 
 def _as_framework_error(error: Exception) -> Exception:
@@ -134,7 +178,7 @@ def _detail(error: exceptions.APIException, extra: Mapping[str, Any]) -> str:
 
 
 def flatten(detail: Any, field: str = "") -> Iterator[dict[str, str]]:
-    """DRF's nested error details as a flat list: `{"field": "items.0.price", "code": "invalid", "detail": "…"}`."""
+    """REST framework's nested error details as a flat list of {"field": "items.0.price", "code": …, "detail": …}."""
     if isinstance(detail, dict):
         for key, value in detail.items():
             yield from flatten(value, field if key == "non_field_errors" else _join(field, str(key)))
@@ -160,7 +204,7 @@ def _headers(error: exceptions.APIException) -> dict[str, str]:
 
 def _database_unavailable() -> Document:
     return Document(
-        status=503,
+        status=SERVICE_UNAVAILABLE,
         code="database.unavailable",
         title="The service cannot reach its database",
         advice="Send the same request again after `Retry-After` seconds, with the same `Idempotency-Key`.",
@@ -168,32 +212,25 @@ def _database_unavailable() -> Document:
     )
 
 
-# -- Outside of DRF -------------------------------------------------------------------------------------------------
-def response(request: HttpRequest, document: Document) -> HttpResponse:
-    return JsonResponse(
-        document.body(request.path),
-        status=document.status,
-        headers=dict(document.headers),
-        content_type=CONTENT_TYPE,
-    )
-
-
+# -- Django's error handlers, for a project's root URLconf ----------------------------------------------------------
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     advice = "Correct the request and send it again."
-    return response(request, Document(400, "request.invalid", "The request is not valid", advice))
+    return Document(400, "request.invalid", "The request is not valid", advice).response(request.path)
 
 
 def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return response(request, _must(exceptions.PermissionDenied()))
+    return _must(exceptions.PermissionDenied()).response(request.path)
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return response(request, _must(exceptions.NotFound()))
+    return _must(exceptions.NotFound()).response(request.path)
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    advice = "Send the same request again with the same `Idempotency-Key`; if it stays, tell the operator."
-    return response(request, Document(500, "server_error", "Something went wrong on our side", advice))
+    advice = (
+        "Send the same request again with the same `Idempotency-Key`; if it fails again, report it to the operator."
+    )
+    return Document(500, "server_error", "Something went wrong on our side", advice).response(request.path)
 
 
 def _must(error: exceptions.APIException) -> Document:

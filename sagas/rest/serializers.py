@@ -4,43 +4,28 @@ from __future__ import annotations
 
 from typing import Any
 
+from django_filters import rest_framework as filters
 from rest_framework import serializers
 
+from sagas.engine import representation
 from sagas.models import SagaInstance
-from sagas.rest import representation as history
-from sagas.statuses import Status
-
-#: Names of other dialects for our statuses; letter case and underscores never matter.
-STATUS_ALIASES = {"INPROGRESS": Status.STARTED, "RUNNING": Status.STARTED}
+from sagas.rest.bodies import StrictSerializer
+from sagas.rest.filters import MomentFilter, StatusFilter, TextFilter
+from sagas.statuses import Status, parse_status
 
 
-def parse_status(text: str) -> Status:
-    """A status in any letter case, with or without underscores. Raises `ValueError`."""
-    plain = text.strip().upper().replace("_", "").replace("-", "").replace(" ", "")
-    known = {status.value.replace("_", ""): status for status in Status} | STATUS_ALIASES
-    if plain not in known:
-        raise ValueError(text)
-    return known[plain]
+class SagaFilter(filters.FilterSet):
+    """The query of the list of sagas. Every saga that ended because a step failed is found by `FAILED`."""
 
-
-class StatusField(serializers.CharField):
-    def to_internal_value(self, data: Any) -> Status:
-        try:
-            return parse_status(str(data))
-        except ValueError:
-            choices = ", ".join(Status.values)
-            raise serializers.ValidationError(f"{str(data)[:32]!r} is no status; use one of {choices}.") from None
-
-
-class SagaFilter(serializers.Serializer[Any]):
-    """The query of `GET /api/sagas`. `status` may be repeated, or hold several separated by commas."""
-
-    status = serializers.ListField(child=StatusField(), required=False)
-    name = serializers.CharField(required=False, max_length=100)
-    order_id = serializers.CharField(required=False, max_length=64, help_text="The order the saga is about.")
-    owner = serializers.CharField(required=False, max_length=150)
-    since = serializers.DateTimeField(required=False, help_text="Started at this moment or later.")
-    until = serializers.DateTimeField(required=False, help_text="Started before this moment.")
+    status = StatusFilter(
+        choices=Status.choices, parse=parse_status, finds={Status.FAILED: (Status.COMPENSATED,)},
+        help_text="May be repeated, or hold several separated by commas. `FAILED` also finds `COMPENSATED`.",
+    )  # fmt: skip
+    name = TextFilter(max_length=100)
+    order_id = TextFilter(field_name="subject", max_length=64, help_text="The order the saga is about.")
+    owner = TextFilter(max_length=150)
+    since = MomentFilter(field_name="created_at", lookup_expr="gte", help_text="Started at this moment or later.")
+    until = MomentFilter(field_name="created_at", lookup_expr="lt", help_text="Started before this moment.")
 
 
 class HistoryEntry(serializers.Serializer[Any]):
@@ -81,19 +66,19 @@ class SagaSummary(serializers.Serializer[SagaInstance]):
     completed_at = serializers.DateTimeField(allow_null=True)
 
     def to_representation(self, instance: SagaInstance) -> Any:
-        return _plain(self, history.saga_view(instance))
+        return _render(self, representation.saga_view(instance))
 
 
 class SagaDetail(SagaSummary):
     history = HistoryEntry(many=True)
 
     def to_representation(self, instance: SagaInstance) -> Any:
-        events = history.events_of(instance.pk, include_internal=bool(self.context.get("sees_all")))
-        view = history.saga_view(instance) | {"history": [history.entry(event) for event in events]}
-        return _plain(self, view)
+        events = representation.events_of(instance.pk, include_internal=bool(self.context.get("sees_all")))
+        view = representation.saga_view(instance) | {"history": [representation.entry(event) for event in events]}
+        return _render(self, view)
 
 
-class CancelSaga(serializers.Serializer[Any]):
+class CancelSaga(StrictSerializer):
     """All optional: why the saga is cancelled."""
 
     reason_code = serializers.RegexField(
@@ -103,10 +88,6 @@ class CancelSaga(serializers.Serializer[Any]):
         help_text="For programs, such as `duplicate_order`.",
     )
     reason = serializers.CharField(max_length=500, default="Manual cancellation requested by user")
-
-    def to_internal_value(self, data: Any) -> Any:
-        refuse_unknown(self, data)
-        return super().to_internal_value(data)
 
 
 class SagaCancellationPreview(serializers.Serializer[Any]):
@@ -118,12 +99,8 @@ class SagaCancellationPreview(serializers.Serializer[Any]):
     details = serializers.DictField()
 
 
-class RetrySaga(serializers.Serializer[Any]):
+class RetrySaga(StrictSerializer):
     reason = serializers.CharField(max_length=500, help_text="What was done so that it will work now.")
-
-    def to_internal_value(self, data: Any) -> Any:
-        refuse_unknown(self, data)
-        return super().to_internal_value(data)
 
 
 class SkipStep(RetrySaga):
@@ -138,14 +115,6 @@ class SagaStarted(serializers.Serializer[Any]):
     reason = serializers.CharField(allow_null=True)
 
 
-def _plain(serializer: serializers.Serializer[Any], view: dict[str, Any]) -> Any:
+def _render(serializer: serializers.Serializer[Any], view: dict[str, Any]) -> Any:
     base: Any = serializers.Serializer
     return base.to_representation(serializer, view)
-
-
-def refuse_unknown(serializer: serializers.Serializer[Any], data: Any) -> None:
-    unknown = set(data) - set(serializer.fields) if isinstance(data, dict) else set()
-    if unknown:
-        raise serializers.ValidationError(
-            {str(name)[:64]: "There is no such field." for name in sorted(unknown, key=str)}
-        )

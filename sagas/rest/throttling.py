@@ -1,7 +1,7 @@
 """How many requests one user may make: reads and writes apart, anonymous callers by address.
 
-The counters are in the cache. When the cache is out of reach nobody is held back: limits protect the service, and a
-service that answers nobody needs no protection.
+The counters are in the cache. While the cache does not answer there are no limits: they protect the service, and a
+service that refuses all requests because of them would be down.
 """
 
 from __future__ import annotations

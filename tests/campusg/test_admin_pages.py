@@ -9,6 +9,7 @@ from django.test import Client
 from django.urls import reverse
 
 from campusg import accounts
+from sagas.rest.readonly_admin import ReadOnlyAdmin
 
 pytestmark = pytest.mark.django_db
 
@@ -24,6 +25,22 @@ def boss(client: Client) -> Client:
 @pytest.mark.parametrize("name", LISTS)
 def test_the_list_opens(boss: Client, name: str) -> None:
     assert boss.get(reverse(f"admin:{name}_changelist")).status_code == 200
+
+
+READ_ONLY = sorted(
+    f"{model._meta.app_label}_{model._meta.model_name}"
+    for model, page in admin.site._registry.items()
+    if isinstance(page, ReadOnlyAdmin)
+)
+
+
+def test_orders_money_timers_and_tokens_are_only_looked_at() -> None:
+    assert {"orders_order", "payments_payment", "timers_scheduledevent", "knox_authtoken"} <= set(READ_ONLY)
+
+
+@pytest.mark.parametrize("name", READ_ONLY)
+def test_what_is_only_looked_at_is_not_added_by_hand(boss: Client, name: str) -> None:
+    assert boss.get(reverse(f"admin:{name}_add")).status_code == 403
 
 
 def test_the_index_opens(boss: Client) -> None:

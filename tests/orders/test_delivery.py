@@ -134,6 +134,32 @@ def test_accepting_again_with_the_same_key_is_one_acceptance(rita: APIClient, ru
     assert again.json()["order_status"] == "ACCEPTED"
 
 
+def test_one_key_at_two_addresses_is_two_requests(rita: APIClient, runner: Runner) -> None:
+    order = created(runner)
+    key = {"Idempotency-Key": "k"}
+    accepted = rita.post(f"/api/orders/{order.pk}/accept", headers=key)
+    runner.run_to_end()
+    completed = rita.post(f"/api/orders/{order.pk}/complete", headers=key)
+    assert (accepted.status_code, completed.status_code) == (200, 200)
+    assert "Idempotent-Replayed" not in completed.headers
+    assert completed.json()["saga_id"] != accepted.json()["saga_id"]
+    runner.run_to_end()
+    order.refresh_from_db()
+    assert order.status == "COMPLETED"
+
+
+def test_completing_again_with_the_same_key_is_one_completion(rita: APIClient, runner: Runner) -> None:
+    order = created(runner)
+    accept(rita, order)
+    runner.run_to_end()
+    path, key = f"/api/orders/{order.pk}/complete", {"Idempotency-Key": "k"}
+    first, again = rita.post(path, headers=key), rita.post(f"{path}/", headers=key)
+    assert (first.status_code, again.status_code) == (200, 200)
+    assert again.json() == first.json()
+    assert again.headers["Idempotent-Replayed"] == "true"
+    assert SagaInstance.objects.filter(name="complete_order").count() == 1
+
+
 def test_only_runners_accept(alice: APIClient, olga: APIClient, runner: Runner) -> None:
     order = created(runner)
     for api in (alice, olga):
@@ -208,8 +234,8 @@ def test_an_operator_gives_the_money_back(rita, olga, runner, is_delivered) -> N
     if is_delivered:
         complete(rita, order)
         runner.run_to_end()
-    body = {"reason_code": "restaurant_closed"}
-    response = olga.post(f"/api/orders/{order.pk}/cancel", body, format="json")
+    payload = {"reason_code": "restaurant_closed"}
+    response = olga.post(f"/api/orders/{order.pk}/cancel", payload, format="json")
     assert response.status_code == 202
     runner.run_to_end()
     order.refresh_from_db()

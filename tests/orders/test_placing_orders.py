@@ -12,9 +12,9 @@ from django.utils import timezone
 from rest_framework.response import Response
 from rest_framework.test import APIClient
 
-from orders import idempotency
-from orders.models import IdempotencyKey, MenuItem, Order, OrderLine
-from sagas.models import SagaInstance
+from orders.models import MenuItem, Order, OrderLine
+from sagas.models import IdempotencyKey, SagaInstance
+from sagas.rest import idempotency
 from sagas.testing import Runner
 from tests.orders.builders import (
     BY_CUSTOMER,
@@ -161,6 +161,12 @@ class TestIdempotency:
         assert again.headers["Location"] == first.headers["Location"]
         assert Order.objects.count() == SagaInstance.objects.count() == 1
 
+    def test_one_key_counts_with_and_without_a_slash(self, alice, runner) -> None:
+        headers = {"Idempotency-Key": "k1"}
+        first, again = (alice.post(path, BY_CUSTOMER, headers=headers) for path in ("/api/orders", "/api/orders/"))
+        assert again.json() == first.json()
+        assert Order.objects.count() == 1
+
     def test_a_key_with_another_body_is_refused(self, alice, laptop, runner) -> None:
         place(alice, BY_CUSTOMER, **{"Idempotency-Key": "k1"})
         response = place(alice, BY_USER, **{"Idempotency-Key": "k1"})
@@ -190,7 +196,7 @@ class TestIdempotency:
 
     @pytest.mark.postgres
     def test_a_request_that_overtakes_the_first_is_told_to_wait(self, alice, runner) -> None:
-        keyed = idempotency.Request(user="alice", method="POST", path="/api/orders", key="k1", body=BY_CUSTOMER)
+        keyed = idempotency.KeyedRequest(user="alice", method="POST", path="/api/orders", key="k1", body=BY_CUSTOMER)
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_lock(%s)", [keyed.lock_number])
         response = in_another_thread(lambda: place(alice, **{"Idempotency-Key": "k1"}))

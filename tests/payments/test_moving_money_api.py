@@ -10,6 +10,7 @@ from rest_framework.test import APIClient
 
 from payments.errors import CannotRelease
 from payments.flows import order_locks
+from sagas.models import IdempotencyKey
 from tests.payments.builders import Case, order_fault
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -88,6 +89,51 @@ def test_a_partial_refund_needs_a_key_and_is_given_once_per_key(operator):
     assert shown["refunded_amount"] == "5.00"
 
 
+def captured(operator: APIClient) -> dict[str, str]:
+    reference = {"payment_id": authorized(operator)["id"]}
+    operator.post("/api/payments/capture", reference, format="json")
+    return reference
+
+
+@pytest.mark.parametrize("again_at", ["/api/payments/refund", "/payments/refund/"])
+@pytest.mark.parametrize("amount", [{"amount": "5.00"}, {}], ids=["part", "all"])
+def test_a_repeated_refund_gets_the_same_answer(operator, again_at, amount):
+    body, key = captured(operator) | amount, {"Idempotency-Key": "a"}
+    first = operator.post("/api/payments/refund", body, headers=key)
+    again = operator.post(again_at, body, headers=key)
+    assert (first.status_code, again.status_code) == (200, 200)
+    assert again.json() == first.json()
+    assert again.headers["Idempotent-Replayed"] == "true"
+
+
+def test_a_key_of_another_refund_is_refused(operator):
+    body, key = captured(operator), {"Idempotency-Key": "a"}
+    operator.post("/api/payments/refund", body | {"amount": "5.00"}, headers=key)
+    other = operator.post("/api/payments/refund", body | {"amount": "6.00"}, headers=key)
+    assert code_of(other) == (422, "idempotency.key_reused")
+
+
+def test_a_refund_whose_answer_was_lost_is_finished_with_its_key(operator):
+    body, key = captured(operator) | {"amount": "5.00"}, {"Idempotency-Key": "a"}
+    order_fault("timeout_after", "create_refund")
+    assert operator.post("/api/payments/refund", body, headers=key).status_code == 503
+    assert operator.post("/api/payments/refund", body, headers=key).status_code == 200
+    assert operator.get(f"/api/payments/{body['payment_id']}").json()["refunded_amount"] == "5.00"
+
+
+def test_a_refund_that_the_release_before_made_is_repeated_with_its_key(operator):
+    body, key = captured(operator) | {"amount": "5.00"}, {"Idempotency-Key": "a"}
+    first = operator.post("/api/payments/refund", body, headers=key)
+    IdempotencyKey.objects.all().delete()  # it kept no answers
+    assert operator.post("/api/payments/refund", body, headers=key).json() == first.json()
+
+
+@pytest.mark.parametrize("key", ["x" * 256, "schlüssel"])
+def test_a_refund_with_a_key_that_is_none_is_refused(operator, key):
+    answer = operator.post("/api/payments/refund", captured(operator), headers={"Idempotency-Key": key})
+    assert code_of(answer) == (400, "request.invalid")
+
+
 def test_a_declined_card_is_a_402_that_names_the_reason(operator):
     body = {"order_id": str(uuid.uuid4()), "customer_id": "alice", "amount": "1.00"}
     answer = operator.post(
@@ -113,9 +159,9 @@ def test_fees_that_do_not_add_up_hold_nothing(operator):
 
 def test_a_hold_is_cancelled_once_and_for_all(operator):
     payment = authorized(operator)
-    body = {"payment_id": payment["id"], "food_fee": "15.00"}
-    operator.post("/api/escrow/hold", body, format="json")
-    assert code_of(operator.post("/api/escrow/hold", body, format="json")) == (409, "escrow.cannot_hold")
+    payload = {"payment_id": payment["id"], "food_fee": "15.00"}
+    operator.post("/api/escrow/hold", payload, format="json")
+    assert code_of(operator.post("/api/escrow/hold", payload, format="json")) == (409, "escrow.cannot_hold")
     order = {"order_id": payment["order_id"]}
     assert operator.post("/api/escrow/cancel", order, format="json").json()["status"] == "CANCELLED"
     operator.post("/api/payments/capture", {"payment_id": payment["id"]}, format="json")

@@ -9,6 +9,7 @@ import pytest
 from django.contrib.auth.models import Permission, User
 from rest_framework.test import APIClient
 
+from sagas.engine import commands
 from sagas.models import SagaInstance
 from sagas.statuses import Status
 from sagas.testing import Runner, undone
@@ -93,6 +94,13 @@ def test_an_id_that_means_nothing_is_a_404(ann: APIClient, wrong: str) -> None:
     assert response.json()["code"] in {"saga.unknown", "not_found"}
 
 
+def test_nothing_tells_a_wrong_id_from_somebody_elses(engine_runner: Runner) -> None:
+    bob = client("bob")
+    ids = [str(Started().start().id), str(uuid.uuid4()), "nonsense"]
+    answers = [bob.get(f"/api/sagas/{each}").content.decode().replace(each, "ID") for each in ids]
+    assert len(set(answers)) == 1
+
+
 def test_staff_sees_all_and_may_filter(operator: APIClient, engine_runner: Runner) -> None:
     done = Started().start()
     engine_runner.run()
@@ -142,6 +150,41 @@ def test_cancelling_is_accepted_once_and_repeated_with_its_key(ann: APIClient, e
     over = ann.post(url)
     assert (over.status_code, over.json()["code"]) == (409, "saga.not_cancellable")
     assert over.json()["current_status"] == "CANCELLED"
+
+
+@pytest.mark.parametrize("path", ["/sagas/{}/cancel", "/sagas/{}/cancel/", "/api/sagas/{}/cancel/"])
+def test_one_key_counts_at_every_address_of_a_saga(ann: APIClient, engine_runner: Runner, path: str) -> None:
+    row = Started().start()
+    first = ann.post(f"/api/sagas/{row.id}/cancel", {"reason": "late"}, headers={"Idempotency-Key": "k1"})
+    engine_runner.run()
+    again = ann.post(path.format(row.id), {"reason": "late"}, headers={"Idempotency-Key": "k1"})
+    assert (again.status_code, again.json()) == (202, first.json())
+    assert again.headers["Idempotent-Replayed"] == "true"
+    assert again.headers["Location"] == first.headers["Location"] == f"/api/sagas/{row.id}"
+
+
+def test_a_key_that_came_with_another_reason_is_refused(ann: APIClient, engine_runner: Runner) -> None:
+    row = Started().start()
+    ann.post(f"/api/sagas/{row.id}/cancel", headers={"Idempotency-Key": "k1"})
+    other = ann.post(f"/api/sagas/{row.id}/cancel", {"reason": "late"}, headers={"Idempotency-Key": "k1"})
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency.key_reused")
+
+
+def test_a_refused_cancellation_leaves_its_key_free(ann: APIClient, engine_runner: Runner) -> None:
+    row = Started().start()
+    World.is_claimed = True
+    key = {"Idempotency-Key": "k1"}
+    assert ann.post(f"/api/sagas/{row.id}/cancel", headers=key).json()["code"] == "toy.taken"
+    World.is_claimed = False
+    assert ann.post(f"/api/sagas/{row.id}/cancel", headers=key).status_code == 202
+
+
+def test_a_cancellation_that_the_release_before_started_is_repeated_with_its_key(
+    ann: APIClient, engine_runner: Runner
+) -> None:
+    row = Started().start()
+    commands.cancel(row.id, reason_code="other", reason="late", actor="ann", request_key="ann:k1")
+    assert ann.post(f"/api/sagas/{row.id}/cancel", headers={"Idempotency-Key": "k1"}).status_code == 202
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,10 @@ from django.core.management import call_command
 from django.test import override_settings
 
 from sagas.definition import registry
-from sagas.engine import commands, sweep
+from sagas.engine import commands, representation, sweep
 from sagas.failpoints import Failpoint, installed
 from sagas.machine.state import Row
 from sagas.models import SagaEvent, SagaInstance
-from sagas.rest import representation
 from sagas.statuses import Status
 from sagas.storage import storage
 from sagas.testing import Runner, undone

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
-from django.db import OperationalError
+from django.contrib.auth.models import Group
+from django.db import OperationalError, connection, transaction
 from django.test import Client
 from rest_framework import exceptions
 
-from sagas.errors import Problem, Refusal
+import sagas
+from sagas.errors import Problem, Refusal, UnknownSaga
 from sagas.rest import problems
 
 MEMBERS = {"type", "title", "status", "detail", "code", "advice", "instance"}
@@ -104,3 +111,54 @@ def test_without_a_token_the_answer_names_the_scheme(client: Client) -> None:
     assert response.status_code == 401
     assert response["WWW-Authenticate"] == "Token"
     assert response.json()["code"] == "auth.required"
+
+
+# -- statuses -------------------------------------------------------------------------------------------------------
+def kinds_of_problems(base: type[Problem] = Problem) -> Iterator[type[Problem]]:
+    yield base
+    for kind in base.__subclasses__():
+        yield from kinds_of_problems(kind)
+
+
+def test_every_error_of_the_engine_has_a_status() -> None:
+    for module in pkgutil.walk_packages(sagas.__path__, "sagas."):
+        importlib.import_module(module.name)
+    of_engine = {kind for kind in kinds_of_problems() if kind.__module__.startswith("sagas.")}
+    of_rest = {kind for kind in of_engine if kind.__module__.startswith("sagas.rest.")}
+    assert len(of_engine) > 10
+    assert of_engine - of_rest == set(problems.STATUSES)
+    assert all("status" in vars(kind) for kind in of_rest)
+
+
+def test_no_error_of_the_engine_knows_its_status() -> None:
+    assert [kind for kind in problems.STATUSES if hasattr(kind, "status")] == []
+
+
+class NotReady(UnknownSaga):
+    """An app's error with no status of its own."""
+
+
+class Gone(UnknownSaga):
+    status = 410
+
+
+def test_an_error_has_its_own_status_or_that_of_its_nearest_base() -> None:
+    assert problems.status_of(NotReady()) == problems.status_of(NotReady) == 404
+    assert problems.status_of(Gone()) == problems.status_of(Gone) == 410
+    changed = Gone()
+    changed.status = 451
+    assert problems.status_of(changed) == 451
+
+
+def test_the_type_of_a_problem_is_the_projects_choice(settings: Any) -> None:
+    del settings.API_PROBLEM_TYPES
+    assert body_of(SoldOut())["type"] == "/problems/order.sold_out"
+
+
+@pytest.mark.django_db
+def test_a_refused_request_is_rolled_back_where_each_request_is_a_transaction(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
+    with transaction.atomic():
+        Group.objects.create(name="written before the refusal")
+        problems.handler(SoldOut("No burgers left."), {})
+    assert not Group.objects.filter(name="written before the refusal").exists()

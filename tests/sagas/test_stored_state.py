@@ -198,14 +198,14 @@ def migrate(to: str) -> None:
 @pytest.fixture
 def the_schema_before() -> Iterator[None]:
     latest = MigrationExecutor(connection).loader.graph.leaf_nodes("sagas")
-    migrate("0005_auto_retry")
+    migrate("0006_idempotency_keys")
     yield
     MigrationExecutor(connection).migrate(latest)
 
 
 def test_sagas_that_are_there_are_migrated(the_schema_before: None) -> None:
     ids = {name: _insert_old(changes) for name, (changes, _) in OLD_ROWS.items()}
-    migrate("0008_check_stored_state")
+    migrate("0009_check_stored_state")
     for name, (_, expected) in OLD_ROWS.items():
         saga = SagaInstance.objects.values(*expected, "state_seq", "seq").get(pk=ids[name])
         assert {column: saga[column] for column in expected} == expected, name

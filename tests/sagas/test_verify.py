@@ -22,7 +22,7 @@ from django.core.management import CommandError, call_command
 from django.db import InternalError, OperationalError, connection, models, transaction
 from django.db.models import F
 
-from orders.models import IdempotencyKey, MenuItem, Order, StockReservation
+from orders.models import MenuItem, Order, StockReservation
 from orders.sagas import create_order
 from payments.models import EscrowTransaction, LedgerEntry, LedgerTransaction, Payment, Refund
 from sagas.definition.saga import Compensation
@@ -30,7 +30,7 @@ from sagas.engine import commands
 from sagas.failpoints import Failpoint, installed
 from sagas.holds import holds
 from sagas.machine.transitions import TRANSITIONS
-from sagas.models import SagaEvent, SagaInstance
+from sagas.models import IdempotencyKey, SagaEvent, SagaInstance
 from sagas.statuses import Action
 from sagas.storage import clock
 from sagas.testing import Runner

@@ -77,7 +77,7 @@ def test_the_last_portion_is_sold_to_one_of_two(campus: Campus, alice: Person, s
     assert bob.order(second)["reason_code"] == "order.out_of_stock"
     assert stock("last-portion") == (1, 1)
 
-    # Who comes later is told at the door.
+    # A customer who comes later gets the refusal at once.
     refused = bob.tries_to_order(LAST_PORTION)
     assert refused.status_code == 409
     assert refused.json()["code"] == "order.out_of_stock"
@@ -122,8 +122,8 @@ def test_a_customer_changes_their_mind(campus: Campus, alice: Person, stock, ste
     # The preview says what will be undone.
     path = f"/api/orders/{placed['order_id']}/cancel"
     preview = alice.gets(path)
-    wish = {"reason_code": "other", "reason": "I found a sandwich"}
-    assert alice.posts(path, wish).status_code == 202
+    payload = {"reason_code": "other", "reason": "I found a sandwich"}
+    assert alice.posts(path, payload).status_code == 202
     assert alice.order(placed)["status"] == "CANCELLING"
     campus.let_the_workers_work()
 
@@ -165,8 +165,8 @@ def test_the_restaurant_closes(campus: Campus, alice: Person, gino: Person, stoc
     campus.let_the_workers_work()
 
     # Gino sees the order because it is for his kitchen, and tells Alice why there will be no pizza.
-    wish = {"reason_code": "restaurant_closed"}
-    assert gino.posts(f"/api/orders/{placed['order_id']}/cancel", wish).status_code == 202
+    payload = {"reason_code": "restaurant_closed"}
+    assert gino.posts(f"/api/orders/{placed['order_id']}/cancel", payload).status_code == 202
     campus.let_the_workers_work()
     order = alice.order(placed)
     assert (order["status"], order["cancelled_by"]) == ("CANCELLED", "restaurant")

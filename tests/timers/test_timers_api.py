@@ -81,7 +81,7 @@ def test_a_timer_scheduled_over_http_fires(olga: APIClient, bell: Bell) -> None:
     ],
     ids=str,
 )
-def test_what_cannot_ring_is_refused(olga: APIClient, bell: Bell, changes: dict[str, Any], code: str) -> None:
+def test_a_timer_that_cannot_fire_is_refused(olga: APIClient, bell: Bell, changes: dict[str, Any], code: str) -> None:
     response = schedule(olga, **changes)
     assert response.status_code == 400
     assert response.json()["code"] == code
@@ -121,7 +121,7 @@ def test_events_are_filtered_by_status_in_any_case_and_repeated(olga: APIClient,
 
 
 @pytest.mark.parametrize("query", ["status=late", "due_before=soon"])
-def test_a_filter_that_is_none_is_refused(olga: APIClient, query: str) -> None:
+def test_a_filter_that_cannot_be_understood_is_refused(olga: APIClient, query: str) -> None:
     response = olga.get(f"/events?{query}")
     assert response.status_code == 400
     assert response.json()["code"] == "request.invalid"
@@ -166,6 +166,6 @@ def test_expired_timers_are_shown_as_older_clients_know_them(olga: APIClient, se
     assert shown == {"TimerId": timer_id, "OrderId": "o1", "SagaId": "s1", "Status": "Expired"}
 
 
-def test_nobody_signed_in_sees_nothing(db: None) -> None:
+def test_without_a_token_nothing_is_shown(db: None) -> None:
     assert APIClient().get("/api/events").status_code == 401
     assert APIClient().post("/api/schedule", {}, format="json").status_code == 401

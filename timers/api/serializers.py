@@ -2,66 +2,46 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from django_filters import rest_framework as filters
 from rest_framework import serializers
 
+from sagas.rest.bodies import StrictSerializer
+from sagas.rest.filters import MomentFilter, StatusFilter, TextFilter
 from timers.models import EventStatus, ScheduledEvent
 
 
-class ScheduleRequest(serializers.Serializer[Any]):
-    """An alarm to set."""
+class ScheduleRequest(StrictSerializer):
+    """A timer to set."""
 
-    event_type = serializers.CharField(max_length=100, help_text="One of the types somebody handles.")
-    entity_id = serializers.CharField(max_length=100, help_text="What the alarm is about, such as an order id.")
+    event_type = serializers.CharField(max_length=100, help_text="One of the types that have a handler.")
+    entity_id = serializers.CharField(max_length=100, help_text="What the timer is about, such as an order id.")
     scheduled_at = serializers.DateTimeField(help_text="A moment in the future, with its offset from UTC.")
     payload = serializers.DictField(required=False, default=dict, help_text="At most 8 KiB of JSON.")
 
-    def to_internal_value(self, data: Any) -> Any:
-        unknown = set(data) - set(self.fields) if isinstance(data, dict) else set()
-        if unknown:
-            raise serializers.ValidationError(
-                {str(name)[:64]: [serializers.ErrorDetail("Unknown field.", code="unknown_field")] for name in unknown}
-            )
-        return super().to_internal_value(data)
 
+class EventFilter(filters.FilterSet):
+    """The query of `GET /api/events`."""
 
-class StatusField(serializers.CharField):
-    """A status in any letter case."""
-
-    def to_internal_value(self, data: Any) -> str:
-        status = str(data).strip().upper()
-        if status not in EventStatus.values:
-            raise serializers.ValidationError(f"Use one of {', '.join(EventStatus.values)}.", code="invalid_choice")
-        return status
-
-
-class EventFilter(serializers.Serializer[Any]):
-    """The query of `GET /api/events`. `status` may be repeated, or hold several separated by commas."""
-
-    status = serializers.ListField(child=StatusField(), required=False)
-    event_type = serializers.CharField(required=False, max_length=100)
-    entity_id = serializers.CharField(required=False, max_length=100)
-    due_before = serializers.DateTimeField(required=False, help_text="Scheduled for this moment or earlier.")
-    due_after = serializers.DateTimeField(required=False, help_text="Scheduled for this moment or later.")
+    status = StatusFilter(
+        choices=EventStatus.choices, help_text="May be repeated, or hold several separated by commas."
+    )
+    event_type = TextFilter(max_length=100)
+    entity_id = TextFilter(max_length=100)
+    due_before = MomentFilter(
+        field_name="scheduled_at", lookup_expr="lte", help_text="Scheduled for this moment or earlier."
+    )
+    due_after = MomentFilter(
+        field_name="scheduled_at", lookup_expr="gte", help_text="Scheduled for this moment or later."
+    )
 
 
 class EventResponse(serializers.ModelSerializer[ScheduledEvent]):
     class Meta:
         model = ScheduledEvent
         fields = (
-            "id",
-            "event_type",
-            "entity_id",
-            "scheduled_at",
-            "payload",
-            "status",
-            "attempts",
-            "error",
-            "created_at",
-            "fired_at",
-            "cancelled_at",
-        )
+            "id", "event_type", "entity_id", "scheduled_at", "payload", "status", "attempts", "error", "created_at",
+            "fired_at", "cancelled_at",
+        )  # fmt: skip
         read_only_fields = fields
 
 

@@ -10,16 +10,16 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.serializers.json import DjangoJSONEncoder
 
 from sagas.definition import registry
-from sagas.engine import commands, versions
+from sagas.engine import commands, representation, versions
 from sagas.errors import Problem, SagaError
 from sagas.holds import holds
 from sagas.machine.state import Row
 from sagas.models import SagaInstance
 from sagas.outbox import relay
-from sagas.rest import representation
-from sagas.rest.serializers import SagaSummary, parse_status
+from sagas.statuses import parse_status
 from sagas.storage import storage
 
 T = TypeVar("T")
@@ -151,7 +151,7 @@ class Command(BaseCommand):
         if options["name"]:
             sagas = sagas.filter(name=options["name"])
         for saga in sagas[: options["limit"]]:
-            self.stdout.write(json.dumps(SagaSummary(saga).data) if options["as_json"] else _line(saga))
+            self.stdout.write(_as_json(saga) if options["as_json"] else _line(saga))
 
     def _cancel(self, options: dict[str, Any]) -> None:
         self._act(
@@ -177,6 +177,10 @@ class Command(BaseCommand):
             return work()
         except Problem as problem:
             raise CommandError(f"{problem.detail} {problem.advice}") from None
+
+
+def _as_json(saga: SagaInstance) -> str:
+    return json.dumps(representation.saga_view(saga), cls=DjangoJSONEncoder)
 
 
 def _line(saga: SagaInstance) -> str:

@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ("sagas", "0005_auto_retry"),
+        ("sagas", "0006_idempotency_keys"),
     ]
 
     operations = [

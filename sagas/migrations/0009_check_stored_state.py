@@ -45,7 +45,7 @@ class Migration(migrations.Migration):
     atomic = False
 
     dependencies = [
-        ("sagas", "0007_fill_stored_state"),
+        ("sagas", "0008_fill_stored_state"),
     ]
 
     operations = [

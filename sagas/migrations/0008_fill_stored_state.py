@@ -80,7 +80,7 @@ class Migration(migrations.Migration):
     atomic = False
 
     dependencies = [
-        ("sagas", "0006_stored_state"),
+        ("sagas", "0007_stored_state"),
     ]
 
     operations = [

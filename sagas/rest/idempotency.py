@@ -1,7 +1,6 @@
 """One key and one body are one piece of work and one answer, however often the request is sent.
 
-The answer is written in the transaction that does the work, so a crash leaves both or neither. Refusals write nothing:
-the same key may be used again once the cause is removed.
+The answer is kept under the key. A refusal keeps nothing: the same key may be used again once the cause is removed.
 """
 
 from __future__ import annotations
@@ -9,23 +8,43 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 from django.db import connection, transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
-from orders.errors import IdempotencyInProgress, IdempotencyKeyReused
-from orders.models import IdempotencyKey
+from sagas.errors import Refusal
+from sagas.models import IdempotencyKey
+
+__all__ = [
+    "Answer", "IdempotencyInProgress", "IdempotencyKey", "IdempotencyKeyReused", "KeyedRequest", "earlier_answer",
+    "forget_old_answers", "once", "repeatable",
+]  # fmt: skip
 
 KEPT_FOR = timedelta(days=7)
 SWEEP_BATCH_SIZE = 1_000
 
 
+class IdempotencyKeyReused(Refusal):
+    code = "idempotency.key_reused"
+    status = 422
+    title = "This Idempotency-Key belongs to a different request"
+    advice = "Use a new key for a new request, and the same body for a repeated one."
+
+
+class IdempotencyInProgress(Refusal):
+    code = "idempotency.in_progress"
+    status = 409
+    title = "The first request with this Idempotency-Key is still running"
+    advice = "Send the same request again in a second; it will get the first one's answer."
+
+
 @dataclass(frozen=True)
 class Answer:
-    """What the client is told; `is_replayed` marks an answer given before."""
+    """What the client gets; `is_replayed` marks an answer given before."""
 
     status_code: int
     body: dict[str, Any]
@@ -34,7 +53,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Request:
+class KeyedRequest:
     """What identifies a request: who sent what where, under which key. An empty key makes every request a new one."""
 
     user: str
@@ -54,13 +73,9 @@ class Request:
         return int.from_bytes(hashlib.sha256(identity.encode()).digest()[:8], "big", signed=True)
 
 
-def earlier_answer(request: Request) -> Answer | None:
+def earlier_answer(request: KeyedRequest) -> Answer | None:
     """The answer this request got before. Raises IdempotencyKeyReused if the key came with another body."""
-    if not request.key:
-        return None
-    kept = IdempotencyKey.objects.filter(
-        user=request.user, method=request.method, path=request.path, key=request.key
-    ).first()
+    kept = _kept(request).first() if request.key else None
     if kept is None:
         return None
     if kept.body_sha256 != request.body_sha256:
@@ -69,8 +84,11 @@ def earlier_answer(request: Request) -> Answer | None:
 
 
 @transaction.atomic
-def once(request: Request, work: Callable[[], Answer]) -> Answer:
-    """Do the work and keep its answer, in one transaction; or give the kept answer again."""
+def once(request: KeyedRequest, work: Callable[[], Answer]) -> Answer:
+    """Do the work and keep its answer in one transaction, so that a crash leaves both or neither; or give the kept one.
+
+    Raises IdempotencyKeyReused, and IdempotencyInProgress while the first request with the key still runs.
+    """
     if not request.key:
         return work()
     _claim(request)
@@ -78,18 +96,37 @@ def once(request: Request, work: Callable[[], Answer]) -> Answer:
     if earlier is not None:
         return earlier
     answer = work()
-    _keep(request, answer)
-    return replace(answer, is_replayed=False)
+    _row(request, answer).save(force_insert=True)
+    return answer
+
+
+def repeatable(request: KeyedRequest, work: Callable[[], Answer]) -> Answer:
+    """For work that commits by itself and is safe to repeat: do it, then keep its answer; or give the kept one.
+
+    After a crash between the two the repeated request does the work again, which changes nothing. Raises
+    IdempotencyKeyReused.
+    """
+    earlier = earlier_answer(request)
+    if earlier is not None:
+        return earlier
+    answer = work()
+    if request.key:  # of two equal requests at the same moment one answer is kept
+        IdempotencyKey.objects.bulk_create([_row(request, answer)], ignore_conflicts=True)
+    return answer
 
 
 def forget_old_answers(*, limit: int = SWEEP_BATCH_SIZE) -> int:
-    """Drop answers nobody will ask for again; answers how many."""
+    """Delete answers older than `KEPT_FOR`, at most `limit`; returns how many."""
     old = IdempotencyKey.objects.filter(created_at__lt=timezone.now() - KEPT_FOR).order_by("created_at")
     deleted, _ = IdempotencyKey.objects.filter(pk__in=list(old.values_list("pk", flat=True)[:limit])).delete()
     return deleted
 
 
-def _claim(request: Request) -> None:
+def _kept(request: KeyedRequest) -> QuerySet[IdempotencyKey]:
+    return IdempotencyKey.objects.filter(user=request.user, method=request.method, path=request.path, key=request.key)
+
+
+def _claim(request: KeyedRequest) -> None:
     """Hold the key until the transaction ends. SQLite needs no claim: it has one writer at a time."""
     if connection.vendor != "postgresql":
         return
@@ -99,8 +136,8 @@ def _claim(request: Request) -> None:
             raise IdempotencyInProgress("The first request has not been answered yet.")
 
 
-def _keep(request: Request, answer: Answer) -> None:
-    IdempotencyKey.objects.create(
+def _row(request: KeyedRequest, answer: Answer) -> IdempotencyKey:
+    return IdempotencyKey(
         user=request.user,
         method=request.method,
         path=request.path,

@@ -1,4 +1,4 @@
-"""A saga as others see it: its state and its history, rendered from the rows."""
+"""A saga as others see it: its state and its history, rendered from the rows, and how its statuses may be written."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def current_step(saga: SagaInstance) -> str | None:
 
 
 def waiting_reason(saga: SagaInstance) -> str | None:
-    """Why nothing happens to it although nothing is wrong with it."""
+    """Why a saga that has no error does not go on."""
     return f"held: {saga.held_by}" if saga.held_by else None
 
 
 def next_auto_retry_at(saga: SagaInstance) -> datetime | None:
-    """When a saga that needs attention is retried by itself, should nobody come before."""
+    """When a saga that needs attention is retried by itself, unless an operator settles it before."""
     is_due = saga.status == Status.NEEDS_ATTENTION and options().auto_retry_delays
     return saga.retry_at if is_due else None
 
@@ -45,7 +45,7 @@ def events_of(saga_id: uuid.UUID, *, include_internal: bool = False) -> list[Sag
 
 
 def entry(event: SagaEvent) -> dict[str, Any]:
-    """One line of the history: which step, what became of it, in words, when."""
+    """One line of the history: {step, status, message, timestamp, action, attempt, actor}."""
     return {
         "step": event.step or "saga",
         "status": event.status,
