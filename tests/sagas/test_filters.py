@@ -9,8 +9,9 @@ from django.http import QueryDict
 from django_filters import rest_framework as filters
 
 from sagas.engine import commands
-from sagas.models import SagaInstance, Status
+from sagas.models import SagaInstance
 from sagas.rest.serializers import SagaFilter
+from sagas.statuses import Direction, Status
 from sagas.testing import Runner
 from tests.sagas.toy import SoldOut, Started, World
 
@@ -37,7 +38,8 @@ def _sagas(transactional_db: None) -> None:
         runner.run_to_end()
         Started("failed").start()
         runner.run_to_end()
-        SagaInstance.objects.filter(subject="failed").update(status=Status.FAILED)  # as if it had had nothing to undo
+        # As if it had had nothing to undo.
+        SagaInstance.objects.filter(subject="failed").update(status=Status.FAILED, direction=Direction.BACK)
         cancelled = Started("cancelled").start()
         commands.cancel(cancelled.id, reason_code="other", reason="no", actor="ann")
         runner.run_to_end()
