@@ -20,8 +20,7 @@ from django.views.decorators.http import require_safe
 from kombu import Connection
 from kombu.exceptions import OperationalError
 
-from sagas.conf import options
-from sagas.outbox import relay
+import sagas
 
 logger = logging.getLogger(__name__)
 
@@ -87,10 +86,10 @@ def check_broker() -> None:
 def check_events() -> None:
     """Whether what is committed is also published, and soon."""
     try:
-        age = relay.oldest_unpublished_age()
+        age = sagas.oldest_unpublished_age()
     except DatabaseError as error:
         raise NotReady("the database does not answer") from error
-    if age > options().backlog_patience:
+    if age > sagas.options().backlog_patience:
         raise NotReady(f"the oldest unpublished event has waited for {age.total_seconds():.0f} s")
 
 

@@ -312,6 +312,8 @@ SAGAS: dict[str, Any] = {
     "BREAKER_PROBE": timedelta(seconds=env.float("CAMPUSG_BREAKER_PROBE_SECONDS", default=30.0)),
     "RELEASE_PER_SECOND": env.float("CAMPUSG_RELEASE_PER_SECOND", default=20.0),
     "EVENT_EXCHANGE": topology.EVENTS_EXCHANGE,
+    "SUBJECT_PARAMETER": "order_id",
+    "SHOWN_INPUT": ("order_id", "payment_id"),
 }
 ORDER_ACCEPTANCE_WINDOW = timedelta(seconds=env.int("CAMPUSG_ACCEPTANCE_WINDOW_SECONDS", default=1800))
 ORDER_ACCEPTANCE_EVENT = "order.acceptance_timeout"

@@ -30,8 +30,10 @@ if TYPE_CHECKING:
     from sagas.engine.preview import preview as preview
     from sagas.engine.preview import preview_start as preview_start
     from sagas.engine.preview import require_unchanged as require_unchanged
+    from sagas.engine.queries import HistoryEntry as HistoryEntry
     from sagas.engine.queries import SagaState as SagaState
     from sagas.engine.queries import find as find
+    from sagas.engine.queries import history as history
     from sagas.engine.queries import of_subject as of_subject
     from sagas.engine.queries import saga_rows as saga_rows
     from sagas.engine.queries import settled_by_hand as settled_by_hand
@@ -68,7 +70,8 @@ _HOMES = {
     "sagas.engine.commands": ("cancel", "close", "retry", "skip", "start"),
     "sagas.engine.preview": ("Preview", "explain_in_previews", "preview", "preview_start", "require_unchanged"),
     "sagas.engine.queries": (
-        "SagaState", "find", "of_subject", "saga_rows", "settled_by_hand", "unsettled", "within_deadline",
+        "HistoryEntry", "SagaState", "find", "history", "of_subject", "saga_rows", "settled_by_hand", "unsettled",
+        "within_deadline",
     ),
     "sagas.errors": (
         "AlreadyCancelling", "CannotCancel", "CannotRetry", "Problem", "Refusal", "SagaError", "SagaMoved",

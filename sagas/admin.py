@@ -138,7 +138,7 @@ class SagaInstanceAdmin(ModelAdmin):  # type: ignore[misc]
     list_display_links = ("short_id",)
     list_filter = ("status", "name", "held_by", "reason_code", "created_at")
     search_fields = ("id", "subject", "owner", "key")
-    search_help_text = "Search by saga id, order id or owner."
+    search_help_text = "Search by saga id, subject, owner or key."
     ordering = ("-created_at",)
     list_per_page = 50
     show_full_result_count = False

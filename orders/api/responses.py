@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from rest_framework import serializers
 
 from orders.models import Order, OrderLine
+from sagas import HistoryEntry, SagaState
 
 
 class OrderLineResponse(serializers.ModelSerializer[OrderLine]):
@@ -107,3 +109,15 @@ class OrderSagaResponse(serializers.Serializer[Any]):
     status = serializers.CharField()
     currentStep = serializers.CharField()  # noqa: N815
     history = SagaStepResponse(many=True)
+
+
+def order_saga(saga: SagaState, history: Iterable[HistoryEntry]) -> dict[str, Any]:
+    """How far an order's saga has come. With no step to do, `currentStep` names the saga's status (`Completed`)."""
+    shown = ("step", "status", "message", "timestamp")
+    return {
+        "id": saga.id,
+        "orderId": saga.subject,
+        "status": saga.status.value,
+        "currentStep": saga.step or saga.status.label,
+        "history": [{name: getattr(entry, name) for name in shown} for entry in history],
+    }

@@ -16,6 +16,7 @@ from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+import sagas
 from orders.api.requests import CancelRequest, OrderByCustomer, OrderByUser, read_order
 from orders.api.responses import (
     CancellationPreview,
@@ -23,6 +24,7 @@ from orders.api.responses import (
     OrderResponse,
     OrderSagaResponse,
     OrderStarted,
+    order_saga,
 )
 from orders.errors import UnknownOrder
 from orders.models import Order, OrderQuerySet
@@ -32,8 +34,6 @@ from orders.use_cases import cancel, place, preview
 from orders.use_cases.accept import Started
 from orders.use_cases.wait import problem_of, wait_for_end
 from sagas import Status
-from sagas.engine import representation
-from sagas.models import SagaInstance
 from sagas.rest import access
 from sagas.rest.access import user_of
 from sagas.rest.bodies import read
@@ -119,8 +119,8 @@ class OneOrder(Endpoint):
 class OrderSaga(Endpoint):
     @extend_schema(responses=OrderSagaResponse, operation_id="read_order_saga")
     def get(self, request: Request, order_id: str) -> Response:
-        saga = SagaInstance.objects.get(pk=find_order(request, order_id).saga_id)
-        return Response(representation.order_view(saga, representation.events_of(saga.pk)))
+        saga = sagas.find(find_order(request, order_id).saga_id)
+        return Response(order_saga(saga, sagas.history(saga.id)))
 
 
 class CancelOrder(Endpoint):

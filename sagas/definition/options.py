@@ -42,5 +42,9 @@ class Options:
     relay_batch_size: int = 500
     #: An unpublished event older than this is warned of, and makes `/readyz` say degraded.
     backlog_patience: timedelta = timedelta(seconds=60)
+    #: What the API calls a saga's subject in its list's filter, beside `subject`.
+    subject_parameter: str = "subject"
+    #: Fields of the sagas' input that the API shows with each saga; null where a saga has no such field.
+    shown_input: tuple[str, ...] = ()
     #: The topic exchange events are published to; empty turns publishing off.
     event_exchange: str = ""

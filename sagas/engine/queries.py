@@ -10,6 +10,7 @@ from typing import Any
 from django.db.models import Expression, Q, QuerySet
 
 from sagas.definition import registry
+from sagas.engine.representation import INTERNAL
 from sagas.errors import UnknownSaga
 from sagas.machine.state import Row
 from sagas.machine.transitions import step_name
@@ -70,6 +71,32 @@ def of_subject(subject: str, *, names: tuple[str, ...] = ()) -> list[SagaState]:
 def unsettled(subject: str, *, names: tuple[str, ...] = ()) -> list[SagaState]:
     """The sagas about a subject to which something may still happen: open ones and those that need attention."""
     return [saga for saga in of_subject(subject, names=names) if saga.is_unsettled]
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEntry:
+    """One fact of a saga's history. `step` is `saga` for facts about the saga as a whole; `attempt` is 0 for those."""
+
+    step: str
+    status: str
+    message: str
+    timestamp: datetime
+    action: str
+    attempt: int
+    actor: str
+
+
+def history(saga_id: uuid.UUID, *, include_internal: bool = False) -> list[HistoryEntry]:
+    """What happened to a saga, in order; with the facts that concern only the engine, if they are wanted."""
+    facts = [stored for stored in storage().events_of(saga_id)
+             if include_internal or stored.event.action not in INTERNAL]  # fmt: skip
+    return [
+        HistoryEntry(
+            fact.event.step or "saga", fact.event.status, fact.event.message, fact.created_at, fact.event.action.value,
+            fact.event.attempt, fact.event.actor,
+        )
+        for fact in facts
+    ]  # fmt: skip
 
 
 def state_of(row: Row) -> SagaState:

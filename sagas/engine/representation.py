@@ -1,9 +1,8 @@
-"""A saga as others see it: its state and its history, rendered from the rows, and how its statuses may be written."""
+"""A saga as others see it: its state and its history, rendered from the rows."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -57,18 +56,6 @@ def entry(event: SagaEvent) -> dict[str, Any]:
     }
 
 
-def order_view(saga: SagaInstance, events: Iterable[SagaEvent]) -> dict[str, Any]:
-    """The order service's shape: `id`, `orderId`, `status`, `currentStep` and `history`."""
-    shown = ("step", "status", "message", "timestamp")
-    return {
-        "id": str(saga.id),
-        "orderId": saga.subject,
-        "status": saga.status,
-        "currentStep": current_step(saga),
-        "history": [{name: entry(event)[name] for name in shown} for event in events],
-    }
-
-
 def saga_view(saga: SagaInstance) -> dict[str, Any]:
     """The complete state of a saga, without its history."""
     given = saga.data["input"]
@@ -79,8 +66,7 @@ def saga_view(saga: SagaInstance) -> dict[str, Any]:
         "version": saga.version,
         "status": saga.status,
         "current_step": current_step(saga),
-        "order_id": given.get("order_id"),
-        "payment_id": given.get("payment_id"),
+        **{name: given.get(name) for name in options().shown_input},
         "subject": saga.subject,
         "owner": saga.owner,
         "attempt": saga.attempt,

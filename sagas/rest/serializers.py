@@ -7,6 +7,7 @@ from typing import Any
 from django_filters import rest_framework as filters
 from rest_framework import serializers
 
+from sagas.conf import options
 from sagas.engine import representation
 from sagas.models import SagaInstance
 from sagas.rest.bodies import StrictSerializer
@@ -14,7 +15,7 @@ from sagas.rest.filters import MomentFilter, StatusFilter, TextFilter
 from sagas.statuses import Status, parse_status
 
 
-class SagaFilter(filters.FilterSet):
+class SagaQuery(filters.FilterSet):
     """The query of the list of sagas. Every saga that ended because a step failed is found by `FAILED`."""
 
     status = StatusFilter(
@@ -22,10 +23,19 @@ class SagaFilter(filters.FilterSet):
         help_text="May be repeated, or hold several separated by commas. `FAILED` also finds `COMPENSATED`.",
     )  # fmt: skip
     name = TextFilter(max_length=100)
-    order_id = TextFilter(field_name="subject", max_length=64, help_text="The order the saga is about.")
+    subject = TextFilter(max_length=64, help_text="What the saga is about.")
     owner = TextFilter(max_length=150)
     since = MomentFilter(field_name="created_at", lookup_expr="gte", help_text="Started at this moment or later.")
     until = MomentFilter(field_name="created_at", lookup_expr="lt", help_text="Started before this moment.")
+
+
+def _filter_with(subject_parameter: str) -> type[SagaQuery]:
+    """The query in which the subject may also be called by the name that this project gives it."""
+    alias = TextFilter(field_name="subject", max_length=64, help_text="What the saga is about.")
+    return type("SagaFilter", (SagaQuery,), {"__doc__": SagaQuery.__doc__, subject_parameter: alias})
+
+
+SagaFilter = _filter_with(options().subject_parameter)
 
 
 class HistoryEntry(serializers.Serializer[Any]):
@@ -47,8 +57,6 @@ class SagaSummary(serializers.Serializer[SagaInstance]):
     version = serializers.IntegerField()
     status = serializers.ChoiceField(choices=Status.choices)
     current_step = serializers.CharField(allow_null=True)
-    order_id = serializers.CharField(allow_null=True)
-    payment_id = serializers.CharField(allow_null=True)
     subject = serializers.CharField()
     owner = serializers.CharField()
     attempt = serializers.IntegerField()
@@ -64,6 +72,10 @@ class SagaSummary(serializers.Serializer[SagaInstance]):
     created_at = serializers.DateTimeField()
     updated_at = serializers.DateTimeField()
     completed_at = serializers.DateTimeField(allow_null=True)
+
+    def get_fields(self) -> dict[str, Any]:
+        shown = {name: serializers.CharField(allow_null=True) for name in options().shown_input}
+        return super().get_fields() | shown
 
     def to_representation(self, instance: SagaInstance) -> Any:
         return _render(self, representation.saga_view(instance))

@@ -7,8 +7,8 @@ from datetime import timedelta
 import pytest
 from django.test import Client, override_settings
 
+import sagas
 from campusg import health
-from sagas.outbox import relay
 
 
 def test_a_process_that_answers_is_alive_without_any_database(client: Client) -> None:
@@ -33,7 +33,7 @@ def test_without_the_broker_orders_are_still_taken(client: Client) -> None:
 
 @pytest.mark.django_db
 def test_events_that_are_late_are_told_and_orders_still_taken(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(relay, "oldest_unpublished_age", lambda: timedelta(minutes=5))
+    monkeypatch.setattr(sagas, "oldest_unpublished_age", lambda: timedelta(minutes=5))
     response = client.get("/readyz")
     assert response.status_code == 200
     assert response.json()["status"] == "degraded"

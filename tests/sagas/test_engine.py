@@ -222,6 +222,34 @@ def test_a_compensating_saga_can_be_cancelled_and_ends_cancelled(runner: Runner)
     assert saga_of(row).status == Status.CANCELLED
 
 
+def test_a_saga_parked_while_compensating_can_be_cancelled_and_goes_on_undoing(runner: Runner) -> None:
+    World.troubles["serve"] = [SoldOut("no")]
+    World.troubles["give_back"] = [SoldOut("never")]
+    row = Started().start()
+    runner.run_to_end()
+    assert (saga_of(row).status, saga_of(row).resume_status) == (Status.NEEDS_ATTENTION, Status.COMPENSATING)
+    commands.cancel(row.id, reason_code="customer_request", reason="hurry", actor="ann")
+    assert saga_of(row).status == Status.CANCELLING
+    runner.run_to_end()
+    assert saga_of(row).status == Status.CANCELLED
+    assert undone(row.id) == ["give_back", "throw_away", "close_tab"]
+
+
+def test_compensations_are_told_who_cancelled(runner: Runner) -> None:
+    row = Started().start()
+    runner.run()
+    commands.cancel(row.id, reason_code="other", reason="x", actor="ann")
+    runner.run_to_end()
+    assert World.actors == ["ann"]
+
+
+def test_after_a_failure_nobody_is_said_to_have_cancelled(runner: Runner) -> None:
+    World.troubles["serve"] = [SoldOut("no")]
+    Started().start()
+    runner.run_to_end()
+    assert World.actors == [""]
+
+
 def test_what_cannot_be_cancelled_says_so(runner: Runner) -> None:
     row = Started().start()
     commands.cancel(row.id, reason_code="other", reason="x", actor="ann")

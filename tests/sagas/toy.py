@@ -46,6 +46,7 @@ class World:
     troubles: ClassVar[dict[str, list[BaseException]]] = {}
     charges: ClassVar[dict[str, str]] = {}
     calls: ClassVar[list[str]] = []
+    actors: ClassVar[list[str]] = []
     during: ClassVar[dict[str, Callable[[], None]]] = {}
     is_claimed: ClassVar[bool] = False
 
@@ -54,6 +55,7 @@ class World:
         cls.troubles.clear()
         cls.charges.clear()
         cls.calls.clear()
+        cls.actors.clear()
         cls.during.clear()
         cls.is_claimed = False
 
@@ -96,7 +98,8 @@ def cook(*, order_id: str) -> Soup:
     return {"bowls": 2}
 
 
-def throw_away(*, order_id: str) -> None:
+def throw_away(*, order_id: str, actor: str) -> None:
+    World.actors.append(actor)
     effect(order_id, "throw_away")
     World.meet("throw_away")
 

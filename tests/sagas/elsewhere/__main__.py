@@ -47,7 +47,7 @@ def main(prefix: str) -> None:
         print(json.dumps({"label": label} | answer))  # noqa: T201 - read by the test
 
     send("one page", ann, "get", "/sagas?limit=1")
-    send("filtered", ann, "get", "/sagas?status=inprogress&order_id=1A")
+    send("filtered", ann, "get", "/sagas?status=inprogress&subject=1A")
     send("wrong filter", ann, "get", "/sagas?status=sleeping")
     send("slash", ann, "get", f"/sagas/{free}/")
     send("unknown saga", ann, "get", "/sagas/nonsense")
