@@ -79,7 +79,7 @@ def test_a_healthy_queue_keeps_its_messages_and_no_probe_stays(broker: PrivateRa
 
 def test_a_queue_of_events_is_given_more_time(broker: PrivateRabbitMQ, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is slow to come back, not dead: what it holds is nowhere else on the broker."""
-    monkeypatch.setattr(queue_repair, "HINT_PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(queue_repair, "STEP_CONFIRM_SECONDS", 0.5)
     let_die(broker, "timer_events")
     awake = threading.Timer(2, lambda: broker.control("eval", "sys:resume(whereis('%2F_timer_events'))."))
     awake.start()
