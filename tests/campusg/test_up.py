@@ -20,7 +20,7 @@ import psycopg2
 import pytest
 from django.conf import settings
 
-from tests.servers.private import free_port
+from tests.servers import free_port
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 START_SECONDS = 60

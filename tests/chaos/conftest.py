@@ -18,7 +18,7 @@ from campusg.celery import app
 from sagas.engine import dispatch
 from tests.harness import sink
 from tests.harness.fleet import Fleet
-from tests.servers.private import PrivateRabbitMQ, PrivateServers
+from tests.servers import PrivateRabbitMQ, PrivateServers
 
 #: Short waits for the processes.
 ENVIRONMENT = {

@@ -30,7 +30,7 @@ from sagas.engine import commands, dispatch
 from sagas.models import OPEN, SagaEvent, SagaInstance
 from tests.harness import customers, messages, oracle, troubles
 from tests.harness.fleet import Fleet, wait_for_children
-from tests.servers.private import PrivateRabbitMQ
+from tests.servers import PrivateRabbitMQ
 
 pytestmark = [pytest.mark.postgres, pytest.mark.rabbitmq, pytest.mark.chaos, pytest.mark.timeout(120)]
 
