@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.conf import settings
 from django.core.cache import cache
+from django.test import TransactionTestCase
 from pytest_django.plugin import DjangoDbBlocker
 
 from payments.testing import let_tests_empty_the_ledger
 from sagas.holds import holds
+from tests.tables import Prefilled
 
 #: Marks of tests that need something not every lane has.
 NEEDS = ("embedded", "postgres", "rabbitmq", "redis", "chaos")
@@ -21,14 +24,27 @@ COUNTED = {"passed": "passed", "failed": "failed", "error": "failed", "skipped":
 
 
 @pytest.fixture(scope="session")
-def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> None:
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[Prefilled]:
     with django_db_blocker.unblock():
         let_tests_empty_the_ledger()
+        prefilled = Prefilled()
+    with pytest.MonkeyPatch.context() as patch:
+        # In place of `flush`, which Django calls after each test that commits.
+        patch.setattr(TransactionTestCase, "_fixture_teardown", lambda _: prefilled.restore())
+        yield prefilled
+
+
+@pytest.fixture(scope="session")
+def prefilled(django_db_setup: Prefilled) -> Prefilled:
+    """For fixtures that commit rows for several tests: `prefilled.restore()` removes them."""
+    return django_db_setup
 
 
 def pytest_configure(config: pytest.Config) -> None:
     # Hashing a password well takes a third of a second, and no test is about that.
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    # Each test client would list all static files before its first request; this looks for a file when it is asked for.
+    settings.WHITENOISE_AUTOREFRESH = True
 
 
 def _available(config: pytest.Config) -> set[str]:
