@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
 from django.conf import settings
@@ -18,9 +15,8 @@ from payments.testing import let_tests_empty_the_ledger
 from sagas.holds import holds
 from tests.tables import Prefilled
 
-#: Marks of tests that need something not every lane has.
+#: Marks of tests that need something not every test environment has.
 NEEDS = ("embedded", "postgres", "rabbitmq", "redis", "chaos")
-COUNTED = {"passed": "passed", "failed": "failed", "error": "failed", "skipped": "skipped", "deselected": "deselected"}
 
 
 @pytest.fixture(scope="session")
@@ -63,7 +59,7 @@ def _available(config: pytest.Config) -> set[str]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what this lane has no service for; `manage.py test` says which lane does have it."""
+    """Leave out what needs a service that this test environment lacks."""
     available = _available(config)
     left_out = [item for item in items if _needs(item) - available]
     if left_out:
@@ -73,15 +69,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _needs(item: pytest.Item) -> set[str]:
     return {name for name in NEEDS if item.get_closest_marker(name)}
-
-
-def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Leave the figures where `manage.py test` looks for them."""
-    if report := os.environ.get("CAMPUSG_TEST_REPORT"):
-        counts: dict[str, int] = dict.fromkeys(COUNTED.values(), 0)
-        for kind, name in COUNTED.items():
-            counts[name] += len(terminalreporter.stats.get(kind, []))
-        Path(report).write_text(json.dumps(counts))
 
 
 @pytest.fixture(autouse=True)

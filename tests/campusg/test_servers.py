@@ -21,8 +21,8 @@ from tests.servers.postgres import copy_of_wheel, find_postgres
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
-#: Once is enough, and one lane has to be without servers.
-pytestmark = pytest.mark.embedded
+#: Once is enough, and one test environment has to be without servers.
+pytestmark = [pytest.mark.embedded, pytest.mark.slow]
 
 
 def test_a_free_port_is_none_that_outgoing_connections_get() -> None:

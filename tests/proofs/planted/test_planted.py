@@ -26,7 +26,7 @@ from tests.sagas.toy import World, toy
 from tests.timers.conftest import Bell
 from timers import registry as alarms
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.embedded]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.embedded, pytest.mark.slow]
 
 TABLE = Path(settings.BASE_DIR) / "docs" / "reference" / "planted-bugs.md"
 #: What a mistake in the planting looks like, and not a caught defect.
