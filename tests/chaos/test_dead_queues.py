@@ -18,7 +18,7 @@ from sagas.testing import Runner
 from tests.chaos.conftest import publishing_to
 from tests.harness import customers, sink
 from tests.races.scenes import at_position
-from tests.servers.private import PrivateRabbitMQ
+from tests.servers import PrivateRabbitMQ
 
 pytestmark = [pytest.mark.postgres, pytest.mark.rabbitmq, pytest.mark.chaos, pytest.mark.timeout(180)]
 

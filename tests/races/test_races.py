@@ -30,7 +30,7 @@ from tests.races.scenes import Scene, at_position, created, follow, new_id, sett
 from timers import services as timers
 from timers.models import ScheduledEvent
 
-pytestmark = [pytest.mark.postgres, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.postgres, pytest.mark.slow, pytest.mark.timeout(180)]
 
 RESERVE, AUTHORIZE, CONFIRM = 2, 4, 6
 Action = Callable[[], Any]

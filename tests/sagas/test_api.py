@@ -87,7 +87,7 @@ def test_a_saga_of_a_newer_release_is_shown_and_its_cancellation_is_for_another_
     assert SagaInstance.objects.get(pk=row.id).status == Status.STARTED
 
 
-@pytest.mark.parametrize("wrong", ["42", "no-uuid", "%00", str(uuid.uuid4())])
+@pytest.mark.parametrize("wrong", ["42", "no-uuid", "%00", pytest.param(str(uuid.uuid4()), id="unknown")])
 def test_an_id_that_means_nothing_is_a_404(ann: APIClient, wrong: str) -> None:
     response = ann.get(f"/api/sagas/{wrong}")
     assert response.status_code == 404

@@ -19,7 +19,12 @@ from sagas.storage import storage
 from sagas.testing import Runner, done, undone
 from tests.sagas.toy import STEPS, SoldOut, Started, World, effects
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.embedded, pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.embedded,
+    pytest.mark.slow,
+    pytest.mark.timeout(300),
+]
 
 
 class Crash(BaseException):

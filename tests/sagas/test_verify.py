@@ -66,7 +66,8 @@ def test_orders_of_every_fate_are_in_order(campus: Campus) -> None:
     assert found() == set()
 
 
-@pytest.mark.parametrize("run_inline", [True, False], ids=["running ahead", "a message a step"])
+@pytest.mark.slow
+@pytest.mark.parametrize("run_inline", [True, False], ids=["inline", "a message a step"])
 @pytest.mark.parametrize("fate", [*FATES.values(), Campus.refunded, Campus.expired], ids=lambda fate: fate.__name__)
 def test_nothing_is_found_at_any_commit_on_the_way(campus: Campus, fate: Any, run_inline: bool) -> None:
     looked: list[Failpoint] = []
@@ -82,6 +83,7 @@ def test_nothing_is_found_at_any_commit_on_the_way(campus: Campus, fate: Any, ru
     assert {Failpoint.START_COMMITTED, Failpoint.STEP_COMMITTED, Failpoint.CALL_COMMITTED} <= set(looked)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps_done", range(9))
 def test_nothing_is_found_while_a_saga_is_cancelled_from_any_step(campus: Campus, steps_done: int) -> None:
     campus.runner.run_inline = False
@@ -597,6 +599,7 @@ DAMAGES: tuple[Damage, ...] = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_each_damage_is_found_and_nothing_else_is_blamed(campus: Campus) -> None:
     """One healthy campus, damaged in one way after the other; what each way should show, beside what was shown."""
