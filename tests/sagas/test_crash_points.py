@@ -49,11 +49,11 @@ def create(_: Started) -> None:
 
 
 def refuse_serving(_: Started) -> None:
-    World.troubles["serve"] = [SoldOut("no")] * 20
+    World.failures["serve"] = [SoldOut("no")] * 20
 
 
 def lose_the_charge(_: Started) -> None:
-    World.troubles["charge after"] = [TimeoutError("lost")] * 20
+    World.failures["charge after"] = [TimeoutError("lost")] * 20
 
 
 def hold_the_bank(_: Started) -> None:
