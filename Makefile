@@ -1,7 +1,8 @@
-.PHONY: up test format lint imports types checks migrations ops ci chaos bench late-effects races sweep-bench verify-bench rolling-deploy recovery soak soak-plain
+.PHONY: up test docs format lint imports types checks migrations ops ci chaos bench late-effects races sweep-bench verify-bench rolling-deploy recovery soak soak-plain
 
 up: ; python3 manage.py up
 test: ; python3 manage.py test
+docs: ; .venv/bin/python -m tests.documents
 format: ; .venv/bin/ruff format . && .venv/bin/ruff check --fix .
 lint imports types checks migrations ops: ; .ci/run $@
 ci: ; .ci/run
