@@ -16,7 +16,7 @@ from tests.documents.imports import ROOT
 
 #: The documents that have such parts.
 DOCUMENTS = (ROOT / "docs/explanation/architecture.md", ROOT / "docs/reference/saga-moves.md")
-#: Makes a block anew from what stands there now.
+#: Returns the content of a block; the argument is its present content, of which hand-written cells are kept.
 Block = Callable[[str], str]
 BLOCKS: Mapping[str, Block] = {
     "project": lambda _: diagrams.project(),

@@ -25,7 +25,7 @@ def contract(name: str) -> dict[str, Any]:
 
 
 def layers(name: str) -> list[list[str]]:
-    """The layers of a contract, highest first. What stands beside each other is in one list."""
+    """The layers of a contract, highest first. Groups of one layer are in one list."""
     return [layer.replace(" ", "").split("|") for layer in contract(name)["layers"]]
 
 
