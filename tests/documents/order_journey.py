@@ -1,7 +1,7 @@
 """Every change of an order's status, found by letting the sagas' own functions make it on a row in the database.
 
-For each saga and each status an order may have, the steps run in order, and after each of them the saga fails, and is
-cancelled: then its compensations run in reverse. Nothing that happens here is kept.
+For each saga and each status an order may have, the steps run in order. After each of them the saga fails, and is
+cancelled: then its compensations run in reverse. It is also cancelled after it has completed. Nothing of this is kept.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ def changes() -> list[Change]:
     """In the order of the sagas and their steps, each once."""
     statuses = (NONE, *OrderStatus.values)
     found = [change for saga in SAGAS for status in statuses for change in _of(saga, status)]
+    found += [change for saga in SAGAS for status in statuses[1:] for change in _cancelled_later(saga, status)]
     return list(dict.fromkeys(found))
 
 
@@ -72,6 +73,11 @@ def _cancelled(saga: Saga, position: int, status: str) -> Iterator[Change]:
     if claimed is not None:
         yield Change(status, claimed, saga.name, saga.on_cancel.__name__, "cancelled")
         yield from _back(saga, position, claimed, "cancelled")
+
+
+def _cancelled_later(saga: Saga, status: str) -> Iterator[Change]:
+    """A saga that has completed may be cancelled too, and other sagas may have changed its order since."""
+    return _cancelled(saga, saga.steps[-1].position, status)
 
 
 def _back(saga: Saga, position: int, status: str, how: str) -> Iterator[Change]:
