@@ -12,9 +12,10 @@ class SagasConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from sagas import tasks
+        from sagas import task_logs, tasks
         from sagas.definition import checks
 
         autodiscover_modules("sagas")
         tasks.register_step_tasks()
         checks.register_checks()
+        task_logs.quieten_periodic_tasks()
