@@ -1,11 +1,12 @@
-.PHONY: up test format lint imports types checks migrations ops ci chaos bench late-effects races sweep-bench verify-bench rolling-deploy recovery soak soak-plain
+.PHONY: up test format lint imports types checks migrations ops tutorial ci chaos first-file bench late-effects races sweep-bench verify-bench rolling-deploy recovery soak soak-plain
 
 up: ; python3 manage.py up
 test: ; python3 manage.py test
 format: ; .venv/bin/ruff format . && .venv/bin/ruff check --fix .
-lint imports types checks migrations ops: ; .ci/run $@
+lint imports types checks migrations ops tutorial: ; .ci/run $@
 ci: ; .ci/run
 chaos: ; CAMPUSG_TEST_CHAOS=1 python3 manage.py test -m chaos
+first-file: ; .venv/bin/python -m benchmarks.first_file --runs $(or $(RUNS),9)
 bench: ; .venv/bin/python -m benchmarks.order5 $(ARGS)
 late-effects: ; .venv/bin/python benchmarks/late_effects.py --orders $(or $(ORDERS),5000) --seed $(or $(SEED),1)
 races: ; .venv/bin/python -m benchmarks.races --rounds $(or $(ROUNDS),1000)

@@ -13,7 +13,9 @@ ROOT = Path(__file__).resolve().parents[2]
 APPS = ["campusg", "orders", "payments", "timers", "sagas"]
 #: Not part of a checkout.
 LOCAL = {".git", ".venv", "var"}
-NOT_PRODUCT = re.compile(r"(^|/)(tests|benchmarks|docs|__pycache__)/|(^|/)(test_\w+\.py|conftest\.py|pyproject\.toml|[^/]+\.md)$")
+NOT_PRODUCT = re.compile(
+    r"(^|/)(tests|benchmarks|docs|__pycache__)/|(^|/)(test_\w+\.py|conftest\.py|pyproject\.toml|[^/]+\.md)$"
+)
 
 
 def patterns() -> list[tuple[re.Pattern[str], bool]]:
