@@ -9,9 +9,16 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
+from urllib.request import urlopen
 
 import pytest
+
+from tests.servers.private import free_port
+
+T = TypeVar("T")
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "sagas" / "README.md"
@@ -111,6 +118,111 @@ def test_leaving_the_block_lets_a_step_finish_and_ends_the_threads(tmp_path: Pat
     done = run(program(tmp_path, main))
     assert done.stdout.splitlines() == ["issued", "COMPLETED", "[]", "again"], done.stderr
     assert time.monotonic() - began_at < 10
+
+
+PROJECT = {
+    "trips/__init__.py": """
+        from celery import Celery
+
+        app = Celery("trips")
+        app.config_from_object("django.conf:settings", namespace="CELERY")
+        app.set_default()
+    """,
+    "trips/settings.py": """
+        INSTALLED_APPS = ["sagas", "bookings"]
+        DATABASES = {
+            "default": {
+                "ENGINE": "django.db.backends.sqlite3",
+                "NAME": "trips.sqlite3",
+                "OPTIONS": {"transaction_mode": "IMMEDIATE"},
+            }
+        }
+        CELERY_BROKER_URL = "memory://"
+        ALLOWED_HOSTS = ["127.0.0.1"]
+        SECRET_KEY = "only for this test"
+        ROOT_URLCONF = "trips.urls"
+        USE_TZ = True
+    """,
+    "trips/asgi.py": """
+        from django.core.asgi import get_asgi_application
+
+        application = get_asgi_application()
+    """,
+    "trips/urls.py": """
+        from django.http import HttpResponse
+        from django.urls import path
+
+        from bookings.sagas import book
+
+
+        urlpatterns = [path("book", lambda request: HttpResponse(book().hex))]
+    """,
+    "bookings/__init__.py": "",
+    "bookings/sagas.py": """
+        from dataclasses import dataclass
+
+        from django.db import transaction
+
+        import sagas
+
+
+        @dataclass
+        class Trip:
+            seat: str
+
+
+        def issue_ticket(*, seat: str, idempotency_key: str) -> None: ...
+
+
+        trip = sagas.Saga("trip", takes=Trip).pivot(issue_ticket, remote=True)
+        sagas.register(trip)
+
+
+        def book():
+            with transaction.atomic():
+                return sagas.start(trip, input=Trip("12A"), key="one", subject="12A").id
+    """,
+}
+SAGA_STATUS = """
+import sys, uuid, django
+django.setup()
+import sagas
+print(sagas.find(uuid.UUID(sys.argv[1])).status.value)
+"""
+
+
+def test_a_web_server_and_its_sagas_are_one_process(tmp_path: Path) -> None:
+    """The README's `serve.py`, with a view that starts a saga."""
+    for name, text in PROJECT.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(textwrap.dedent(text))
+    [serve] = [code for code in CODE.findall(README.read_text()) if "uvicorn.run" in code]
+    (tmp_path / "serve.py").write_text(serve)
+    port = free_port()
+    environment = clean(PORT=str(port), DJANGO_SETTINGS_MODULE="trips.settings", PYTHONPATH=f"{ROOT}:{tmp_path}")
+    migrate = [sys.executable, "-m", "django", "migrate", "-v", "0"]
+    subprocess.run(migrate, cwd=tmp_path, env=environment, check=True)
+    server = subprocess.Popen([sys.executable, "serve.py"], cwd=tmp_path, env=environment, stderr=subprocess.PIPE)
+    try:
+        saga_id = until(lambda: urlopen(f"http://127.0.0.1:{port}/book", timeout=5).read().decode())
+        look = [sys.executable, "-c", SAGA_STATUS, saga_id]
+        until(lambda: subprocess.check_output(look, cwd=tmp_path, env=environment).index(b"COMPLETED"))
+        server.send_signal(signal.SIGINT)
+        assert server.wait(20) in {0, 1, -signal.SIGINT}
+    finally:
+        server.kill()
+        server.communicate()
+
+
+def until(work: Callable[[], T]) -> T:
+    """What it returns once it raises no more. Raises `AssertionError` after 30 s."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            return work()
+        except (OSError, ValueError):
+            time.sleep(0.1)
+    raise AssertionError("it never worked")
 
 
 CANNOT_WORK = {

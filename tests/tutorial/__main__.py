@@ -12,8 +12,9 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import cast
 
-from tests.servers.private import PrivateServers, free_port
+from tests.servers.private import PrivateRabbitMQ, PrivateServers, free_port
 from tests.tutorial import package
 from tests.tutorial.reader import Reader
 from tests.tutorial.terminals import Failed
@@ -56,6 +57,13 @@ def require_silence(reader: Reader) -> None:
         raise Failed(f"With nothing to do the worker printed:\n{said}")
 
 
+def require_no_exchange(rabbitmq: PrivateRabbitMQ) -> None:
+    """A project that publishes no events has no exchange but Celery's and the broker's own."""
+    listed = rabbitmq.control("list_exchanges", "-q", "name").splitlines()[1:]
+    if strange := [name for name in listed if name and not name.startswith(("amq.", "celery", "reply.celery"))]:
+        raise Failed(f"These exchanges appeared: {strange}")
+
+
 def require_outcomes(reader: Reader) -> None:
     """At least one booking went through, and one was refused and undone."""
     sagas = [json.loads(line) for line in reader.main.run("python manage.py sagas list --json").splitlines()]
@@ -77,6 +85,7 @@ def main() -> int:
         try:
             first_file = package.check(ROOT, Path(name) / "package", environment)
             reader = carry_out(project, environment)
+            require_no_exchange(cast("PrivateRabbitMQ", servers.running["rabbitmq"]))
         except Failed as failure:
             print(failure)
             return 1
