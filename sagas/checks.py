@@ -69,16 +69,21 @@ def _meant(name: Any, known: list[str]) -> str:
 
 
 def _fits(value: Any, kind: Any) -> bool:
-    if typing.get_origin(kind) is tuple:
-        return isinstance(value, tuple | list) and all(_fits(part, typing.get_args(kind)[0]) for part in value)
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is tuple:
+        return isinstance(value, tuple | list) and all(_fits(part, arguments[0]) for part in value)
+    if origin in (typing.Union, types.UnionType):
+        return any(_fits(value, part) for part in arguments)
     if kind in (int, float):
         return isinstance(value, int | float if kind is float else int) and not isinstance(value, bool)
-    return isinstance(value, kind)
+    return isinstance(value, origin or kind)
 
 
 def _kind(kind: Any) -> str:
-    if isinstance(kind, types.GenericAlias):
+    if typing.get_origin(kind) is tuple:
         return f"a tuple of {typing.get_args(kind)[0].__name__}"
+    if not isinstance(kind, type):
+        return str(kind)
     return f"{'an' if kind.__name__[0] in 'aeiou' else 'a'} {kind.__name__}"
 
 

@@ -96,7 +96,7 @@ def test_verify_judges_the_engines_own_invariants_only(printed: dict[str, str]) 
     assert codes == {"I7", "I8", "I9", "I11"}
 
 
-def test_a_project_without_a_celery_app_is_told_so(tmp_path: Path) -> None:
+def test_a_project_without_a_celery_app_is_reported(tmp_path: Path) -> None:
     script = """
 import django
 from django.conf import settings
