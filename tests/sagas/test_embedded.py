@@ -16,7 +16,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from tests.servers.private import free_port
+from tests.servers import free_port
 
 T = TypeVar("T")
 

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import cast
 
-from tests.servers.private import PrivateRabbitMQ, PrivateServers, free_port
+from tests.servers import PrivateRabbitMQ, PrivateServers, free_port
 from tests.tutorial import package
 from tests.tutorial.reader import Reader
 from tests.tutorial.terminals import Failed
