@@ -32,7 +32,7 @@ from typing import Any
 from benchmarks.scratch import private_servers
 from tests.harness.fleet import CELERY, Fleet, wait_for_children
 from tests.harness.web import Web
-from tests.servers.private import PrivateServers, free_port
+from tests.servers import PrivateServers, free_port
 
 KILL_LIMIT_SECONDS = 20.0
 BROKER_LIMIT_SECONDS = 60.0

@@ -33,7 +33,7 @@ from pathlib import Path
 import psycopg2
 
 from tests.harness.web import Response, Web
-from tests.servers.private import PrivateServers, children_of, free_port
+from tests.servers import PrivateServers, children_of, free_port
 
 ROOT = Path(__file__).resolve().parents[1]
 #: The last commit of the release before.

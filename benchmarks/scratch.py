@@ -14,7 +14,7 @@ from urllib.parse import urlsplit, urlunsplit
 import psycopg2
 
 if TYPE_CHECKING:
-    from tests.servers.private import PrivateServers
+    from tests.servers import PrivateServers
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -29,7 +29,7 @@ def scratch_database(name: str) -> Iterator[None]:
         with _database(name):
             yield
         return
-    from tests.servers.private import PrivateServers
+    from tests.servers import PrivateServers
 
     with PrivateServers(["postgres"]) as servers:
         if servers.missing:
@@ -42,7 +42,7 @@ def scratch_database(name: str) -> Iterator[None]:
 @contextmanager
 def private_servers(**settings: str) -> Iterator[tuple[PrivateServers, dict[str, str]]]:
     """A private PostgreSQL and RabbitMQ, with Django set up on them, and the environment for more processes."""
-    from tests.servers.private import PrivateServers
+    from tests.servers import PrivateServers
 
     with PrivateServers(["postgres", "rabbitmq"]) as servers:
         if servers.missing:

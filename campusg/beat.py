@@ -11,7 +11,7 @@ from django_celery_beat.schedulers import DatabaseScheduler
 
 
 class Scheduler(DatabaseScheduler):  # type: ignore[misc]
-    """Ends by unwinding when it is told to stop.
+    """Ends by leaving its loop when it receives a stop signal.
 
     Celery's own handler saves the schedule inside the signal handler, on the connection whose statement it may have
     interrupted: beat then logs errors of a closed connection, or never ends. The service saves on its way out anyway.

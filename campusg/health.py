@@ -78,7 +78,7 @@ def check_broker() -> None:
         return
     try:
         with Connection(settings.CELERY_BROKER_URL, connect_timeout=BROKER_TIMEOUT_SECONDS) as connection:
-            connection.connect()
+            connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0)
     except (OperationalError, OSError) as error:
         raise NotReady("the broker does not answer") from error
 

@@ -22,7 +22,7 @@ View = Callable[[HttpRequest], HttpResponse]
 
 
 class ProblemMiddleware:
-    """Answers with a problem document when a view outside of REST framework cannot reach the database."""
+    """Returns a problem document when a view outside of REST framework cannot reach the database."""
 
     def __init__(self, get_response: View) -> None:
         self.get_response = get_response

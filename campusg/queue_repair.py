@@ -1,10 +1,10 @@
-"""Finds queues that are there but dead, and makes them anew.
+"""Finds queues that exist but confirm nothing, and declares them again.
 
-A RabbitMQ that is killed just after it declared a quorum queue can bring that queue back "running" and without a
-leader: it takes every message and confirms none, for ever. Only a message tells, so each queue that nobody uses gets
-one with a confirm, and it is taken back at once. A queue that says nothing for as long as its messages are worth
-waiting for is deleted and declared again. Commands are hints and come again from the sweep; events that were not
-confirmed are in the database.
+A RabbitMQ that is killed just after it declared a quorum queue can start again with that queue "running" but without a
+leader: it accepts every message and confirms none, for ever. Only a message shows this, so each unused queue gets one
+with a publisher confirm, and the message is read back at once. A queue that does not confirm in time is deleted and
+declared again. Nothing is lost: the sweep sends step messages again, and events that were not confirmed are in the
+database.
 """
 
 from __future__ import annotations
@@ -24,31 +24,35 @@ logger = logging.getLogger(__name__)
 #: Declared by the one connection that may probe; the broker refuses it to all others.
 LOCK_QUEUE = "campusg.probing"
 LOCK_SECONDS = 90.0
-#: How long a queue may take to confirm: one of hints, and one of what is nowhere else on the broker.
-HINT_PATIENCE_SECONDS = 5.0
-FACT_PATIENCE_SECONDS = 30.0
+#: How long a queue may take to confirm: a queue of step messages, and a queue of anything else.
+STEP_CONFIRM_SECONDS = 5.0
+OTHER_CONFIRM_SECONDS = 30.0
 LISTEN_SECONDS = 0.05
-#: A probe that nobody took back goes away by itself.
+#: A probe that was not read back expires.
 PROBE_TTL_SECONDS = 60
-#: The broker needs half a minute to give a dead queue up.
+#: The broker needs half a minute to delete a queue without a leader.
 TRANSPORT_OPTIONS = {"confirm_publish": False, "read_timeout": 60, "write_timeout": 5}
 
 
-def replace(connection: Connection, queues: Sequence[Queue], is_hints: Callable[[str], bool]) -> list[str]:
-    """Replace the dead ones among these queues; answers their names. One process at a time, whoever starts them."""
+def replace(connection: Connection, queues: Sequence[Queue], is_step_queue: Callable[[str], bool]) -> list[str]:
+    """Replace those of these queues that confirm nothing. Returns their names. One process at a time does it."""
     with connection.clone(transport_options=TRANSPORT_OPTIONS) as own:
         if not _is_alone(own):
             return []
         unused = [queue for queue in queues if _is_unused(own, queue)]
-        dead = _dead(own, unused, is_hints)
-        for queue in dead:
-            logger.error("Queue %s confirms nothing and is made anew", queue.name, extra={"action": "queue_replaced"})
-        _make_anew(own, dead)
-        return [queue.name for queue in dead]
+        broken = _unconfirming(own, unused, is_step_queue)
+        for queue in broken:
+            logger.error(
+                "Queue %s confirms nothing; it is deleted and declared again",
+                queue.name,
+                extra={"action": "queue_replaced"},
+            )
+        _declare_again(own, broken)
+        return [queue.name for queue in broken]
 
 
 def _is_alone(connection: Connection) -> bool:
-    """Wait for our turn. False if it does not come, and then somebody else sees to the queues."""
+    """Wait until no other process repairs queues. Returns False if another one still does after `LOCK_SECONDS`."""
     deadline = time.monotonic() + LOCK_SECONDS
     while time.monotonic() < deadline:
         try:
@@ -62,31 +66,33 @@ def _is_alone(connection: Connection) -> bool:
 
 
 def _is_unused(connection: Connection, queue: Queue) -> bool:
-    """Nothing in it and nobody at it. A dead queue looks like that too."""
+    """Whether it has no message and no consumer. A queue without a leader looks like that too."""
     channel: Any = connection.default_channel
     found = channel.queue_declare(queue.name, passive=True)
     return bool(found.message_count == 0 and found.consumer_count == 0)
 
 
-def _dead(connection: Connection, queues: Sequence[Queue], is_hints: Callable[[str], bool]) -> list[Queue]:
-    """Each queue is probed on a connection of its own: a dead one blocks its channel and may break the connection."""
+def _unconfirming(connection: Connection, queues: Sequence[Queue], is_step_queue: Callable[[str], bool]) -> list[Queue]:
+    """Each queue is probed on a connection of its own: a broken one blocks its channel and may close the connection."""
     began = time.monotonic()
     with contextlib.ExitStack() as stack:
         probes = [Probe(queue, stack.enter_context(connection.clone())) for queue in queues]
-        while any(probe.is_silent and time.monotonic() < began + _patience(probe, is_hints) for probe in probes):
+        while any(
+            probe.is_silent and time.monotonic() < began + _confirm_seconds(probe, is_step_queue) for probe in probes
+        ):
             for probe in probes:
                 probe.listen()
         for probe in probes:
             if not probe.is_silent:
-                probe.take_back()
-        dead = [probe for probe in probes if probe.is_silent]
-        for probe in dead:
-            probe.hang_up()
-        return [probe.queue for probe in dead]
+                probe.read_back()
+        silent = [probe for probe in probes if probe.is_silent]
+        for probe in silent:
+            probe.close()
+        return [probe.queue for probe in silent]
 
 
-def _patience(probe: Probe, is_hints: Callable[[str], bool]) -> float:
-    return HINT_PATIENCE_SECONDS if is_hints(probe.queue.name) else FACT_PATIENCE_SECONDS
+def _confirm_seconds(probe: Probe, is_step_queue: Callable[[str], bool]) -> float:
+    return STEP_CONFIRM_SECONDS if is_step_queue(probe.queue.name) else OTHER_CONFIRM_SECONDS
 
 
 class Probe:
@@ -119,11 +125,11 @@ class Probe:
         except (*self.connection.connection_errors, *self.connection.channel_errors):
             self.is_broken = True
 
-    def hang_up(self) -> None:
-        """Without a word: a blocked channel would not answer."""
+    def close(self) -> None:
+        """Close the socket at once: a blocked channel would not answer an orderly close."""
         self.session.collect()
 
-    def take_back(self) -> None:
+    def read_back(self) -> None:
         message = self.channel.basic_get(self.queue.name)
         if message is not None and message.properties.get("message_id") == self.id:
             self.channel.basic_ack(message.delivery_tag)
@@ -131,8 +137,8 @@ class Probe:
             self.channel.basic_reject(message.delivery_tag, requeue=True)
 
 
-def _make_anew(connection: Connection, queues: Sequence[Queue]) -> None:
-    """All at once, each on a connection of its own: the broker takes its time with each, and may break off."""
+def _declare_again(connection: Connection, queues: Sequence[Queue]) -> None:
+    """All at the same time, each on its own connection: deleting takes long and may close the connection."""
     with contextlib.ExitStack() as stack:
         own = {queue.name: stack.enter_context(connection.clone()) for queue in queues}
         for name, deleting in own.items():

@@ -132,7 +132,7 @@ def declare(connection: Connection) -> list[str]:
 def replace_dead_queues(connection: Connection) -> list[str]:
     """Make queues anew that are there and never confirm; returns their names."""
     queues = all_queues(connection.as_uri(include_password=True))
-    return queue_repair.replace(connection, queues, is_hints=COMMAND_QUEUES.__contains__)
+    return queue_repair.replace(connection, queues, is_step_queue=COMMAND_QUEUES.__contains__)
 
 
 class DeclareTopology(bootsteps.StartStopStep):

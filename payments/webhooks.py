@@ -1,4 +1,4 @@
-"""The provider's webhooks. An event is only a hint: verify it, take it once, read its object again, then act.
+"""The provider's webhooks. Verify the event, handle it once, read its object again from the provider, then act.
 
 https://docs.stripe.com/webhooks: events may come twice, late, in any order, and before our own request was answered.
 """

@@ -2,33 +2,44 @@
 
 from __future__ import annotations
 
-import json
 import os
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 from django.conf import settings
 from django.core.cache import cache
+from django.test import TransactionTestCase
 from pytest_django.plugin import DjangoDbBlocker
 
 from sagas.holds import holds
-from tests.tables import let_tests_empty_the_ledger
+from tests.tables import Prefilled, let_tests_empty_the_ledger
 
-#: Marks of tests that need something not every lane has.
+#: Marks of tests that need something not every test environment has.
 NEEDS = ("embedded", "postgres", "rabbitmq", "redis", "chaos")
-COUNTED = {"passed": "passed", "failed": "failed", "error": "failed", "skipped": "skipped", "deselected": "deselected"}
 
 
 @pytest.fixture(scope="session")
-def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> None:
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[Prefilled]:
     with django_db_blocker.unblock():
         let_tests_empty_the_ledger()
+        prefilled = Prefilled()
+    with pytest.MonkeyPatch.context() as patch:
+        # In place of `flush`, which Django calls after each test that commits.
+        patch.setattr(TransactionTestCase, "_fixture_teardown", lambda _: prefilled.restore())
+        yield prefilled
+
+
+@pytest.fixture(scope="session")
+def prefilled(django_db_setup: Prefilled) -> Prefilled:
+    """For fixtures that commit rows for several tests: `prefilled.restore()` removes them."""
+    return django_db_setup
 
 
 def pytest_configure(config: pytest.Config) -> None:
     # Hashing a password well takes a third of a second, and no test is about that.
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    # Each test client would list all static files before its first request; this looks for a file when it is asked for.
+    settings.WHITENOISE_AUTOREFRESH = True
 
 
 def _available(config: pytest.Config) -> set[str]:
@@ -47,7 +58,7 @@ def _available(config: pytest.Config) -> set[str]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what this lane has no service for; `manage.py test` says which lane does have it."""
+    """Leave out what needs a service that this test environment lacks."""
     available = _available(config)
     left_out = [item for item in items if _needs(item) - available]
     if left_out:
@@ -57,15 +68,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _needs(item: pytest.Item) -> set[str]:
     return {name for name in NEEDS if item.get_closest_marker(name)}
-
-
-def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Leave the figures where `manage.py test` looks for them."""
-    if report := os.environ.get("CAMPUSG_TEST_REPORT"):
-        counts: dict[str, int] = dict.fromkeys(COUNTED.values(), 0)
-        for kind, name in COUNTED.items():
-            counts[name] += len(terminalreporter.stats.get(kind, []))
-        Path(report).write_text(json.dumps(counts))
 
 
 @pytest.fixture(autouse=True)

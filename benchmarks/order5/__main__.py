@@ -23,7 +23,7 @@ from typing import Any
 import psycopg2
 
 from benchmarks.order5 import work
-from tests.servers.private import PrivatePostgres, PrivateServers
+from tests.servers import PrivatePostgres, PrivateServers
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKER_FLAGS = ["worker", "-P", "prefork", "-c", "2", "--without-gossip", "--without-mingle", "-l", "ERROR"]
@@ -73,7 +73,7 @@ def _servers() -> Iterator[tuple[dict[str, str], Callable[[], set[int]]]]:
     with PrivateServers(["rabbitmq"]) as servers:
         if servers.missing:
             sys.exit(f"cannot run: {servers.missing}")
-        postgres = PrivatePostgres(servers.folder, servers.guardian, is_durable=True)
+        postgres = PrivatePostgres(servers.folder, servers.reaper, is_durable=True)
         servers.running["postgres"] = postgres
         postgres.start()
         for name, value in _environment(servers.urls).items():

@@ -16,7 +16,7 @@ from benchmarks.soak.provider import PrivateProvider
 from tests.harness.fleet import COMMANDS, ROOT, Fleet
 from tests.harness.proxy import Proxy
 from tests.harness.web import Web
-from tests.servers.private import PrivatePostgres, PrivateServer, PrivateServers, children_of, free_port
+from tests.servers import PrivatePostgres, PrivateServer, PrivateServers, children_of, free_port
 
 WORKER_CHILDREN = 2
 SETTLED_SECONDS = 3.0
@@ -80,8 +80,8 @@ def start_cluster(*, is_plain: bool, acks: str) -> Iterator[Cluster]:
             sys.exit(f"cannot run: {servers.missing}")
         folder = servers.folder / "processes"
         folder.mkdir()
-        _start(servers, PrivatePostgres(servers.folder, servers.guardian, is_durable=True))
-        provider = PrivateProvider(servers.folder, servers.guardian)
+        _start(servers, PrivatePostgres(servers.folder, servers.reaper, is_durable=True))
+        provider = PrivateProvider(servers.folder, servers.reaper)
         _start(servers, provider)
         proxies = {name: stack.enter_context(Proxy(server.port)) for name, server in servers.running.items()}
         environment = ENVIRONMENT | _addresses(servers, proxies, folder)
@@ -89,7 +89,7 @@ def start_cluster(*, is_plain: bool, acks: str) -> Iterator[Cluster]:
         _set_up(environment, servers.urls["postgres"], provider.ledger)
         commands = {"worker": PLAIN_WORKER} if is_plain else COMMANDS
         environment |= {"SOAK_PROVIDER_LEDGER": ""}
-        fleet = stack.enter_context(Fleet(environment, folder, commands, servers.guardian))
+        fleet = stack.enter_context(Fleet(environment, folder, commands, servers.reaper))
         cluster = Cluster(servers.running, proxies, fleet, [free_port(), free_port()], is_plain)
         _start_processes(cluster)
         yield cluster

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from tests.harness.fleet import ROOT
-from tests.servers.private import PrivateServer
+from tests.servers import PrivateServer
 
 
 class PrivateProvider(PrivateServer):

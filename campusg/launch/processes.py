@@ -116,7 +116,7 @@ class Background:
 
 
 def run_processes(host: str, port: int, announce: Announce) -> int:
-    """Web, worker and beat as children, until one ends or we are told to stop; returns the exit code."""
+    """Web, worker and beat as children, until one ends or a stop signal arrives; returns the exit code."""
     import honcho.manager
 
     honcho.manager.KILL_WAIT = STOP_SECONDS

@@ -42,7 +42,7 @@ def cancel(order: Order, *, reason_code: str, reason: str, actor: str) -> Starte
 
 @contextmanager
 def saying_where_the_order_is(order: Order) -> Iterator[None]:
-    """The engine says where the saga is; who asks for an order is told where the order is."""
+    """The engine's refusal names the status of the saga. Replace it by one that names the status of the order."""
     try:
         yield
     except SagaCannotCancel:

@@ -1,4 +1,4 @@
-"""Answers one request: routing, idempotency keys and faults. A fault may come before or after the effect."""
+"""Handles one request: routing, idempotency keys and faults. A fault may come before or after the effect."""
 
 from __future__ import annotations
 

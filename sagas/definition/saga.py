@@ -61,7 +61,7 @@ class Retry:
     def delay(self, attempt: int) -> timedelta:
         """How long to wait after failed attempt number `attempt` (1 is the first)."""
         exact: timedelta = min(self.first * 2 ** min(attempt - 1, 30), self.longest)
-        return exact * (1 + random.uniform(0, self.jitter))  # noqa: S311 - spreading load, not guarding a secret
+        return exact * (1 + random.uniform(0, self.jitter))  # noqa: S311 - spreads load; no secret depends on it
 
 
 #: The type of an event, or its type followed by further routing keys under which the same event is published.

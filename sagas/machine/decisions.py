@@ -234,7 +234,7 @@ class Machine:
 
     def stay_held(self, row: Row) -> None:
         """Only says when to look again: the hold itself ends when the dependency is released."""
-        jitter = random.uniform(0, RECHECK_JITTER)  # noqa: S311 - spreads load, guards no secret
+        jitter = random.uniform(0, RECHECK_JITTER)  # noqa: S311 - spreads load; no secret depends on it
         row.wake_at = row.now + self.options.hold_recheck * (1 + jitter)
 
     def resume_held(self, row: Row, message: str) -> None:

@@ -72,7 +72,7 @@ class Publisher:
         self._close()
 
     def send(self, messages: Sequence[Message]) -> dict[int, str]:
-        """Publish all of them; answers why not, by event, for those the broker did not confirm. Never raises."""
+        """Publish the messages. Returns `{event id: reason}` for those the broker did not confirm. Never raises."""
         self._failed, self._confirmed = {}, set()
         for message in messages if self.error else self._send_together(messages):
             self._send_alone(message)
@@ -80,7 +80,7 @@ class Publisher:
         return self._failed
 
     def _send_together(self, messages: Sequence[Message]) -> list[Message]:
-        """Answers those whose fate is unknown because the channel or the connection broke."""
+        """Returns the messages that may or may not have arrived, because the channel or the connection broke."""
         try:
             for message in messages:
                 self._publish(message)
@@ -109,7 +109,7 @@ class Publisher:
             self._hand_over(message)
         except self._breaks:
             raise
-        except Exception as error:  # noqa: BLE001 - it can't even be written down; nothing of it was sent
+        except Exception as error:  # noqa: BLE001 - it cannot be encoded; nothing of it was sent
             self._failed[message.event_id] = describe(error)
 
     def _hand_over(self, message: Message) -> None:
@@ -124,9 +124,9 @@ class Publisher:
         else:
             self._confirmed.add(message.event_id)
 
-    # -- the broker's word ----------------------------------------------------------------------------------------
+    # -- confirms -----------------------------------------------------------------------------------------------
     def _await_confirms(self) -> None:
-        """Raises TimeoutError if some do not come: a dead queue can block the channel for all that was sent behind."""
+        """Raises TimeoutError if some do not come: a broken queue can block the channel for all later messages."""
         deadline = time.monotonic() + CONFIRM_SECONDS
         while self._unsettled:
             try:

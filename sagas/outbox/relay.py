@@ -155,14 +155,15 @@ def _lines(saga_ids: set[uuid.UUID], run: Run) -> dict[str, deque[Message]]:
             continue
         try:
             lines[saga.subject].append(_message(event, saga))
-        except Exception as error:  # noqa: BLE001 - an event that can't be told must keep nobody else's back
-            run.hold(saga.subject, f"{event} can't be told: {describe(error)}")
+        except Exception as error:  # noqa: BLE001 - an event that cannot be encoded must not delay other subjects
+            run.hold(saga.subject, f"{event} cannot be encoded: {describe(error)}")
     return lines
 
 
 def _is_for_another_relay(event: SagaEvent, saga: SagaInstance) -> bool:
-    """While two releases run beside each other an event is left to a relay that knows its definition, and so what is
-    published with it. A definition that nobody knows any more keeps nothing back for good."""
+    """Whether a relay of the other release should publish this event, because only it knows the definition.
+
+    Two releases run side by side during a deploy. After `backlog_patience` an event is published in any case."""
     return _definition(saga) is None and storage().now() - event.created_at < options().backlog_patience
 
 
@@ -173,7 +174,7 @@ def _message(event: SagaEvent, saga: SagaInstance) -> Message:
 
 
 def _publish(lines: dict[str, deque[Message]], run: Run, publisher: Publisher) -> list[int]:
-    """Wave after wave the next event of every subject; answers the events that the broker confirmed."""
+    """Publish the next event of every subject, again and again. Returns the ids of the confirmed events."""
     confirmed = []
     while run.has_time and (wave := list(_wave(lines, run))):
         failed = publisher.send(wave)
@@ -197,7 +198,7 @@ def _wave(lines: dict[str, deque[Message]], run: Run) -> Iterator[Message]:
 
 
 def _let_rest(publisher: Publisher) -> None:
-    """Leave the topics alone that break while others go out. When nothing goes out it is not the topics' fault."""
+    """Stop publishing topics that fail while others are confirmed. If nothing was, the broker is the cause."""
     if publisher.has_confirmed:
         _resting.update(dict.fromkeys(publisher.broken, time.monotonic() + TOPIC_REST_SECONDS))
 
@@ -209,8 +210,8 @@ def _log_failures(run: Run) -> None:
 
 
 def _warn_if_late() -> None:
-    """Say now and then that events are late."""
-    global _warned_at  # noqa: PLW0603 - one memory a process
+    """Log from time to time that events are late."""
+    global _warned_at  # noqa: PLW0603 - one per process
     if time.monotonic() - _warned_at < WARNING_SECONDS:
         return
     age = oldest_unpublished_age()

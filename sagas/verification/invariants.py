@@ -37,16 +37,16 @@ class Invariant:
 Difference = tuple[tuple[Any, ...], Any, Any]
 
 
-def differences(told: QuerySet[Any], kept: QuerySet[Any]) -> Iterator[Difference]:
-    """Where two lists of `(key …, figure)` rows disagree: the key, and each side's figure, None where it has no row.
+def differences(derived: QuerySet[Any], kept: QuerySet[Any]) -> Iterator[Difference]:
+    """Compare two queries of `(key …, figure)` rows; yields `(key, derived figure, kept figure)` where they differ.
 
-    The database compares; what comes back are the disagreements only.
+    A figure is None where that side has no such row. The database compares and sends the differences only.
     """
-    told, kept = told.order_by(), kept.order_by()
-    told_alone = {tuple(row[:-1]): row[-1] for row in told.difference(kept)}
-    kept_alone = {tuple(row[:-1]): row[-1] for row in kept.difference(told)}
-    for key in sorted(told_alone.keys() | kept_alone.keys(), key=str):
-        yield key, told_alone.get(key), kept_alone.get(key)
+    derived, kept = derived.order_by(), kept.order_by()
+    derived_only = {tuple(row[:-1]): row[-1] for row in derived.difference(kept)}
+    kept_only = {tuple(row[:-1]): row[-1] for row in kept.difference(derived)}
+    for key in sorted(derived_only.keys() | kept_only.keys(), key=str):
+        yield key, derived_only.get(key), kept_only.get(key)
 
 
 class UuidText(Func):

@@ -77,9 +77,9 @@ def histories_that_differ() -> Iterator[Breach]:
     rows = SagaInstance.objects.order_by("pk").values_list(
         "pk", "name", "version", "seq", "state_seq", "status", "position", "epoch", "direction", "phase", "may_have_run"
     )
-    told = SagaEvent.objects.order_by("saga_id").values_list("saga_id").annotate(facts=_Facts(*_FACT))
+    facts_of = SagaEvent.objects.order_by("saga_id").values_list("saga_id").annotate(facts=_Facts(*_FACT))
     sagas = ((row[0], 0, row[1:]) for row in rows.iterator(chunk_size=ROWS_AT_A_TIME))
-    histories = ((saga_id, 1, facts) for saga_id, facts in told.iterator(chunk_size=ROWS_AT_A_TIME))
+    histories = ((saga_id, 1, facts) for saga_id, facts in facts_of.iterator(chunk_size=ROWS_AT_A_TIME))
     for saga_id, found in groupby(heapq.merge(sagas, histories, key=itemgetter(0)), key=itemgetter(0)):
         verdict = _verdict_of({side: what for _, side, what in found})
         if verdict:

@@ -38,6 +38,7 @@ with connection.execute_wrapper(interrupt):
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.postgres
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("statement", [12, 40])
 def test_it_ends_quietly_in_the_middle_of_any_statement(statement: int, number: signal.Signals) -> None:

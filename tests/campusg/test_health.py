@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 
 import pytest
@@ -29,6 +30,14 @@ def test_without_the_broker_orders_are_still_taken(client: Client) -> None:
     assert response.status_code == 200
     assert response.json()["status"] == "degraded"
     assert response.json()["checks"]["broker"] == "the broker does not answer"
+
+
+@override_settings(EMBEDDED=False, CELERY_BROKER_URL="amqp://guest:guest@127.0.0.1:1//")
+def test_a_broker_that_refuses_connections_is_reported_at_once() -> None:
+    began = time.monotonic()
+    with pytest.raises(health.NotReady):
+        health.check_broker()
+    assert time.monotonic() - began < 1
 
 
 @pytest.mark.django_db

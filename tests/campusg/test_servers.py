@@ -16,13 +16,13 @@ from typing import Any
 import pytest
 from django.conf import settings
 
-from tests.servers import private
-from tests.servers.private import PrivatePostgres, PrivateServers, Unavailable, copy_of_wheel, find_postgres, free_port
+from tests.servers import PrivatePostgres, PrivateServers, Unavailable, free_port, private
+from tests.servers.postgres import copy_of_wheel, find_postgres
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
-#: Once is enough, and one lane has to be without servers.
-pytestmark = pytest.mark.embedded
+#: Once is enough, and one test environment has to be without servers.
+pytestmark = [pytest.mark.embedded, pytest.mark.slow]
 
 
 def test_a_free_port_is_none_that_outgoing_connections_get() -> None:
@@ -95,7 +95,7 @@ def _count(connection: Any) -> None:
 
 def test_servers_end_with_an_owner_that_is_killed() -> None:
     script = (
-        "import time\nfrom tests.servers.private import PrivateServers\n"
+        "import time\nfrom tests.servers import PrivateServers\n"
         "with PrivateServers(['redis']) as servers:\n"
         "    print(servers.running['redis'].port, servers.folder, flush=True) if servers.running else print()\n"
         "    time.sleep(60)\n"
@@ -133,7 +133,7 @@ def test_binaries_in_a_closed_folder_are_copied_with_their_libraries(tmp_path: P
         pytest.skip("only root starts servers as somebody else")
     tmp_path.chmod(0o700)
     with PrivateServers([]) as servers:
-        server = PrivatePostgres(servers.folder, servers.guardian)
+        server = PrivatePostgres(servers.folder, servers.reaper)
         server.binaries = copy_of_wheel(find_postgres(), tmp_path / "closed")
         servers.running["postgres"] = server
         server.start()

@@ -1,4 +1,4 @@
-"""`manage.py up`, as a user would start it: in one process, and as three on this lane's servers."""
+"""`manage.py up`, as a user would start it: in one process, and as three on the servers of this test environment."""
 
 from __future__ import annotations
 
@@ -20,20 +20,23 @@ import psycopg2
 import pytest
 from django.conf import settings
 
-from tests.servers.private import free_port
+from tests.servers import free_port
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 START_SECONDS = 60
 END_SECONDS = 30
 
-pytestmark = pytest.mark.skipif(
-    not settings.EMBEDDED and settings.IS_SQLITE, reason="needs all servers of the lane, or none"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not settings.EMBEDDED and settings.IS_SQLITE, reason="needs a broker and PostgreSQL, or neither"
+    ),
+]
 
 
 @pytest.fixture(scope="module")
 def services() -> Iterator[dict[str, str]]:
-    """Where an installation of its own finds its servers: nowhere, or on this lane with a new database."""
+    """Where an installation of its own finds its servers: nowhere, or here with a new database."""
     if settings.EMBEDDED:
         yield {}
         return

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from django.conf import settings
-from django.core.management import call_command
 from django.db import connection
 from django.test import override_settings
 from kombu import Connection
@@ -18,7 +17,8 @@ from campusg.celery import app
 from sagas.engine import dispatch
 from tests.harness import sink
 from tests.harness.fleet import Fleet
-from tests.servers.private import PrivateRabbitMQ, PrivateServers
+from tests.servers import PrivateRabbitMQ, PrivateServers
+from tests.tables import Prefilled
 
 #: Short waits for the processes.
 ENVIRONMENT = {
@@ -53,7 +53,7 @@ def fleet(transactional_db: None, rabbitmq: PrivateRabbitMQ, tmp_path: Path) -> 
 
 @pytest.fixture(scope="module")
 def shared_fleet(
-    django_db_setup: None,
+    prefilled: Prefilled,
     django_db_blocker: DjangoDbBlocker,
     rabbitmq: PrivateRabbitMQ,
     tmp_path_factory: pytest.TempPathFactory,
@@ -65,7 +65,7 @@ def shared_fleet(
             with a_fleet(rabbitmq, folder, CHAOS_STEP_FAULTS=str(folder / "faults")) as processes:
                 yield processes
         finally:
-            call_command("flush", interactive=False, verbosity=0)
+            prefilled.restore()
 
 
 @contextmanager

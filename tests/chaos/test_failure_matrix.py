@@ -31,7 +31,7 @@ from sagas.models import SagaEvent, SagaInstance
 from sagas.statuses import OPEN
 from tests.harness import customers, messages, oracle, step_faults
 from tests.harness.fleet import Fleet, wait_for_children
-from tests.servers.private import PrivateRabbitMQ
+from tests.servers import PrivateRabbitMQ
 
 pytestmark = [pytest.mark.postgres, pytest.mark.rabbitmq, pytest.mark.chaos, pytest.mark.timeout(120)]
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.db.models import F
+from django.test import override_settings
 from django.utils import timezone
+from pytest_django import DjangoDbBlocker
 
 from orders.models import MenuItem, Order, StockReservation
 from orders.use_cases import accept, cancel
@@ -24,9 +26,10 @@ from sagas.storage import storage
 from sagas.testing import Runner
 from tests.harness import books, customers, oracle
 from tests.harness.customers import Customers, PlannedOrder
+from tests.tables import Prefilled
 from timers.models import ScheduledEvent
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 METHODS = {
@@ -35,10 +38,26 @@ METHODS = {
 }  # fmt: skip
 
 
+FEES = {"DELIVERY_FEE": "2.50", "PLATFORM_FEE_BASIS_POINTS": 700}
+
+
+@pytest.fixture(scope="module")
+def orders(prefilled: Prefilled, django_db_blocker: DjangoDbBlocker) -> Iterator[dict[str, uuid.UUID]]:
+    """The ids of `orders_at_rest`, committed once for all tests here: each rolls back the damage it does."""
+    with django_db_blocker.unblock(), override_settings(**FEES):
+        try:
+            yield orders_at_rest()
+        finally:
+            prefilled.restore()
+
+
 @pytest.fixture
-def ids(settings: Any) -> dict[str, uuid.UUID]:
-    """One order at rest of each kind: waiting, declined, cancelled, accepted, delivered, refunded after delivery."""
-    settings.DELIVERY_FEE, settings.PLATFORM_FEE_BASIS_POINTS = "2.50", 700
+def ids(orders: dict[str, uuid.UUID], db: None) -> dict[str, uuid.UUID]:
+    return orders
+
+
+def orders_at_rest() -> dict[str, uuid.UUID]:
+    """One order of each kind: waiting, declined, cancelled, accepted, delivered, refunded after delivery."""
     customers.stock_the_kitchen()
     burgers = [NewLine(sku="burger", name="Burger", price=Decimal("12.99"), quantity=2)]
     orders = {kind: PlannedOrder(at=0, number=0, method=method, lines=burgers) for kind, method in METHODS.items()}

@@ -18,7 +18,7 @@ from sagas.testing import Runner
 from tests.chaos.conftest import publishing_to
 from tests.harness import customers, sink
 from tests.races.scenes import at_position
-from tests.servers.private import PrivateRabbitMQ
+from tests.servers import PrivateRabbitMQ
 
 pytestmark = [pytest.mark.postgres, pytest.mark.rabbitmq, pytest.mark.chaos, pytest.mark.timeout(180)]
 
@@ -79,7 +79,7 @@ def test_a_healthy_queue_keeps_its_messages_and_no_probe_stays(broker: PrivateRa
 
 def test_a_queue_of_events_is_given_more_time(broker: PrivateRabbitMQ, monkeypatch: pytest.MonkeyPatch) -> None:
     """The queue is slow to come back and not broken. Its messages are nowhere else on the broker."""
-    monkeypatch.setattr(queue_repair, "HINT_PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(queue_repair, "STEP_CONFIRM_SECONDS", 0.5)
     break_queues(broker, "timer_events")
     awake = threading.Timer(2, lambda: broker.control("eval", "sys:resume(whereis('%2F_timer_events'))."))
     awake.start()

@@ -18,7 +18,7 @@ import pytest
 from tests.chaos.conftest import ENVIRONMENT
 from tests.harness.fleet import ROOT, Fleet, wait_for_children
 from tests.harness.web import Response, Web
-from tests.servers.private import PrivatePostgres, PrivateRabbitMQ, PrivateServers, free_port
+from tests.servers import PrivatePostgres, PrivateRabbitMQ, PrivateServers, free_port
 
 pytestmark = [pytest.mark.postgres, pytest.mark.rabbitmq, pytest.mark.chaos, pytest.mark.timeout(180)]
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.servers.private import children_of
-from tests.servers.reaper import Guardian
+from tests.servers import children_of
+from tests.servers.reaper import Reaper
 
 ROOT = Path(__file__).resolve().parents[2]
 CELERY = [sys.executable, "-m", "celery", "-A", "campusg.celery"]
@@ -39,7 +39,7 @@ class Fleet:
     folder: Path
     commands: Mapping[str, list[str]] = field(default_factory=lambda: COMMANDS)
     #: Ends the processes if this one is killed.
-    guardian: Guardian | None = None
+    reaper: Reaper | None = None
     processes: dict[str, list[subprocess.Popen[bytes]]] = field(default_factory=dict)
     kills: Counter[str] = field(default_factory=Counter)
     logs: dict[int, Path] = field(default_factory=dict)
@@ -76,8 +76,8 @@ class Fleet:
                     arguments, cwd=ROOT, env={**os.environ, **self.environment, **more}, start_new_session=True,
                     stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
                 )  # fmt: skip
-            if self.guardian is not None:
-                self.guardian.watch(process.pid)
+            if self.reaper is not None:
+                self.reaper.watch(process.pid)
             self.logs[process.pid] = log
             self._own_commands[process.pid] = command
             self.processes.setdefault(role, []).append(process)
@@ -99,8 +99,8 @@ class Fleet:
 
     def _end(self, process: subprocess.Popen[bytes]) -> None:
         kill_group(process)
-        if self.guardian is not None:
-            self.guardian.forget(process.pid)
+        if self.reaper is not None:
+            self.reaper.forget(process.pid)
 
     def retire(self, role: str, process: subprocess.Popen[bytes], *, seconds: float) -> bool | None:
         """Send SIGTERM, as a deploy does, and wait until the process has ended.

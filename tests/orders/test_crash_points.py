@@ -24,7 +24,12 @@ from tests.orders.campus import DECLINED, Campus, found, publish_all
 from tests.tables import empty_tables
 from timers.models import ScheduledEvent
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.embedded, pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.embedded,
+    pytest.mark.slow,
+    pytest.mark.timeout(300),
+]
 
 
 class Crash(BaseException):

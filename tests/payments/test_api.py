@@ -65,7 +65,7 @@ def test_without_a_token_nobody_gets_in(case):
 
 
 @pytest.mark.parametrize("path", ["payments", "escrow"])
-@pytest.mark.parametrize("wrong_id", ["nonsense", "0", str(uuid.uuid4())])
+@pytest.mark.parametrize("wrong_id", ["nonsense", "0", pytest.param(str(uuid.uuid4()), id="unknown")])
 def test_an_id_nobody_has_is_a_404(case, path, wrong_id):
     assert client_of("alice").get(f"/api/{path}/{wrong_id}").status_code == 404
 

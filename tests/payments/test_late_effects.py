@@ -7,9 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.slow
 def test_no_hold_leaks_and_the_ledgers_agree_on_a_bad_network():
     environment = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
     run = subprocess.run(

@@ -118,6 +118,7 @@ AUTHORIZED = [("authorize", 0), ("hold", 0)]
 STARTS = [[], AUTHORIZED, [*AUTHORIZED, ("capture", TOTAL)], [*AUTHORIZED, ("capture", TOTAL), ("release", 0)]]
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     start=st.sampled_from(STARTS),

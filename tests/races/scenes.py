@@ -1,4 +1,4 @@
-"""Orders brought to the place where a race begins."""
+"""Orders that stand where a race begins."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Scene:
         return SagaInstance.objects.get(subject=self.order_id, name="create_order")
 
     @property
-    def hint(self) -> StepMessage:
+    def message(self) -> StepMessage:
         saga = self.saga
         return StepMessage(saga.pk, saga.position, saga.epoch)
 
@@ -48,7 +48,7 @@ class Scene:
 
 
 def at_position(runner: Runner, position: int, *, sku: str = "burger", quantity: int = 1) -> Scene:
-    """An order whose saga stands before the step at `position`, with nobody at work on it."""
+    """An order whose saga stands before the step at `position`, while no worker runs it."""
     price = {"burger": customers.BURGER, "special": customers.SPECIAL}[sku][2]
     line = NewLine(sku=sku, name="Food", price=Decimal(price), quantity=quantity)
     request = place.prepare(NewOrder(customer_id="c", lines=[line], payment_method=customers.VISA), owner="c")
@@ -65,16 +65,16 @@ def created(runner: Runner) -> Scene:
     return scene
 
 
-def follow(hint: StepMessage) -> Row | None:
+def process(message: StepMessage) -> Row | None:
     """What a worker does with a message; None if there was nothing to do."""
     try:
-        return execution.process_message(hint, may_run=lambda _: False)
+        return execution.process_message(message, may_run=lambda _: False)
     except Stale:
         return None
 
 
 def settle(runner: Runner) -> list[oracle.Breach]:
-    """Let everything come to rest, then judge it all."""
+    """Run everything to its end. Returns what the oracle finds wrong."""
     runner.run_to_end()
     SagaEvent.objects.filter(published_at=None).update(published_at=timezone.now())
     return oracle.judge()

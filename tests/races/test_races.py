@@ -26,11 +26,11 @@ from sagas.testing import Runner
 from tests.orders import builders
 from tests.payments.builders import Case
 from tests.races.interleaving import Interleaving, interleavings
-from tests.races.scenes import Scene, at_position, created, follow, new_id, settle
+from tests.races.scenes import Scene, at_position, created, new_id, process, settle
 from timers import services as timers
 from timers.models import ScheduledEvent
 
-pytestmark = [pytest.mark.postgres, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.postgres, pytest.mark.slow, pytest.mark.timeout(180)]
 
 RESERVE, AUTHORIZE, CONFIRM = 2, 4, 6
 Action = Callable[[], Any]
@@ -87,7 +87,7 @@ def cancel(scene: Scene) -> str:
 
 def work(scene: Scene) -> bool:
     """A worker gets the message for the step that is next when the race begins."""
-    return follow(scene.hint) is not None
+    return process(scene.message) is not None
 
 
 # -- cancel x a step completing -------------------------------------------------------------------------------------
@@ -130,7 +130,7 @@ def test_two_expiries(runner: Runner) -> None:
 
 
 def test_two_sweeps_of_the_timers(runner: Runner) -> None:
-    """Both sweeps see the same due timer; it rings once."""
+    """Both sweeps see the same due timer; it fires once."""
 
     def due() -> Scene:
         scene = created(runner)
@@ -180,17 +180,19 @@ def test_two_runners(runner: Runner) -> None:
     played(runner, scenes, check)
 
 
-# -- one message twice, and whoever else drives ---------------------------------------------------------------------
+# -- one message twice, and a second process ---------------------------------------------------------------------
 @pytest.mark.parametrize("position", [RESERVE, AUTHORIZE, CONFIRM])
 def test_two_workers_with_one_message(runner: Runner, position: int) -> None:
     held: dict[str, Any] = {}
 
     def make() -> Scene:
         made = at_position(runner, position)
-        held["hint"] = made.hint
+        held["message"] = made.message
         return made
 
-    scenes = Scenes(make, lambda _: follow(held["hint"]) is not None, lambda _: follow(held["hint"]) is not None)
+    scenes = Scenes(
+        make, lambda _: process(held["message"]) is not None, lambda _: process(held["message"]) is not None
+    )
     step = {RESERVE: "reserve_inventory", AUTHORIZE: "authorize_payment", CONFIRM: "confirm_order"}[position]
 
     def check(seen: Interleaving) -> None:
@@ -211,15 +213,15 @@ def test_a_rescue_and_a_step(runner: Runner, position: int, rescuer: str) -> Non
 
     def make() -> Scene:
         made = at_position(runner, position)
-        held["hint"] = made.hint
+        held["message"] = made.message
         SagaInstance.objects.filter(pk=made.saga.pk).update(wake_at=clock_now() - timedelta(seconds=1))
         return made
 
     rescues: dict[str, Callable[[Scene], Any]] = {
         "sweep": lambda _: sweep.sweep(),
-        "errback": lambda _: sweep.decide(held["hint"].saga_id, held["hint"].epoch),
+        "errback": lambda _: sweep.decide(held["message"].saga_id, held["message"].epoch),
     }
-    scenes = Scenes(make, lambda _: follow(held["hint"]) is not None, rescues[rescuer])
+    scenes = Scenes(make, lambda _: process(held["message"]) is not None, rescues[rescuer])
 
     def check(seen: Interleaving) -> None:
         assert seen.second.error is None, seen
@@ -230,7 +232,7 @@ def test_a_rescue_and_a_step(runner: Runner, position: int, rescuer: str) -> Non
 
 
 def test_two_sweeps(runner: Runner) -> None:
-    """Both see the same overdue saga; it is driven once."""
+    """Both see the same overdue saga; it is dispatched once."""
 
     def overdue() -> Scene:
         scene = at_position(runner, CONFIRM)
@@ -251,16 +253,16 @@ def test_two_sweeps(runner: Runner) -> None:
 def test_two_relays(runner: Runner, events: Callable[[], list[dict[str, Any]]]) -> None:
     """Each event goes out once; its number is given once, and first seen in its order."""
     scene = created(runner)
-    told = SagaEvent.objects.filter(saga_id=scene.saga.pk).exclude(type="")
+    unpublished = SagaEvent.objects.filter(saga_id=scene.saga.pk).exclude(type="")
     SagaEvent.objects.exclude(saga_id=scene.saga.pk).update(published_at=clock_now())
 
     def make() -> tuple[Action, Action]:
-        told.update(published_at=None, subject_sequence=None)
+        unpublished.update(published_at=None, subject_sequence=None)
         return relay.relay, relay.relay
 
     def check(seen: Interleaving) -> None:
-        assert seen.first.value + seen.second.value == told.count(), seen
-        assert [event["subject_sequence"] for event in events()] == list(range(1, told.count() + 1)), seen
+        assert seen.first.value + seen.second.value == unpublished.count(), seen
+        assert [event["subject_sequence"] for event in events()] == list(range(1, unpublished.count() + 1)), seen
 
     played(runner, make, check)
 
@@ -271,10 +273,10 @@ def test_an_operators_retry_and_a_worker_with_an_old_message(runner: Runner) -> 
 
     def parked() -> Scene:
         scene = _parked(runner)
-        held["hint"] = scene.hint
+        held["message"] = scene.message
         return scene
 
-    scenes = Scenes(parked, _retry, lambda _: follow(held["hint"]) is not None)
+    scenes = Scenes(parked, _retry, lambda _: process(held["message"]) is not None)
 
     def check(seen: Interleaving) -> None:
         assert seen.first.error is None, seen
@@ -287,7 +289,7 @@ def test_an_operators_retry_and_a_worker_with_an_old_message(runner: Runner) -> 
 
 
 def test_two_operators(runner: Runner) -> None:
-    """Both send a parked saga on; one is told that it isn't parked any more."""
+    """Both retry a parked saga; one gets the answer that it is not parked any more."""
     scenes = Scenes(lambda: _parked(runner), _retry, _retry)
 
     def check(seen: Interleaving) -> None:
@@ -318,14 +320,14 @@ def _retry(scene: Scene) -> None:
 
 # -- one of something -----------------------------------------------------------------------------------------------
 def test_the_last_portion(runner: Runner) -> None:
-    """Two orders for what is left: one gets it, the other is told that it is sold out."""
+    """Two orders for what is left: one gets it, the other is refused as sold out."""
     held: dict[str, Any] = {}
 
     def make() -> tuple[Action, Action]:
         MenuItem.objects.filter(sku="special").update(stock=MenuItem.objects.get(sku="special").reserved + 1)
         pair = [_before_reserving(runner) for _ in range(2)]
         held["pair"] = pair
-        return (lambda: follow(pair[0].hint), lambda: follow(pair[1].hint))
+        return (lambda: process(pair[0].message), lambda: process(pair[1].message))
 
     def check(seen: Interleaving) -> None:
         assert seen.winners == 1, seen
@@ -426,7 +428,7 @@ def test_a_cancellation_and_a_capture(runner: Runner, is_undo_first: bool) -> No
 
 @pytest.mark.parametrize("is_same_key", [False, True], ids=["two-refunds", "one-refund-twice"])
 def test_two_refunds(runner: Runner, is_same_key: bool) -> None:
-    """Two of more than half: one is given. The same one twice: given once, and both are told so."""
+    """Two of more than half: one is given. The same one twice: given once, with the same answer for both."""
     held: dict[str, Case] = {}
 
     def make() -> tuple[Action, Action]:

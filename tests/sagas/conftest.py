@@ -6,6 +6,7 @@ import pytest
 
 from sagas.definition import registry
 from sagas.testing import Runner
+from tests.orders.campus import Campus
 from tests.sagas.toy import World, toy
 
 
@@ -21,3 +22,10 @@ def _toy_saga() -> Iterator[None]:
 def runner(request: pytest.FixtureRequest, transactional_db: None) -> Iterator[Runner]:
     with Runner(run_inline=request.param) as runner:
         yield runner
+
+
+@pytest.fixture
+def campus(transactional_db: None) -> Iterator[Campus]:
+    """An open restaurant, its customers and its runners."""
+    with Runner() as runner:
+        yield Campus.opened(runner)

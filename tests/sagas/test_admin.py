@@ -37,7 +37,7 @@ def admin(engine_runner: Runner) -> Client:
 
 
 def test_the_list_and_the_page_show_status_step_reason_and_history(admin: Client, engine_runner: Runner) -> None:
-    World.troubles["charge before"] = [ConnectionError("reset by peer")]
+    World.failures["charge before"] = [ConnectionError("reset by peer")]
     row = Started().start()
     engine_runner.run()
     listing = admin.get(LIST).content.decode()
@@ -74,7 +74,7 @@ def test_selected_sagas_are_cancelled_together(admin: Client, engine_runner: Run
 
 
 def test_what_needs_attention_is_retried_with_a_reason(admin: Client, engine_runner: Runner) -> None:
-    World.troubles["ring_bell"] = [RuntimeError("no bell")] * 4
+    World.failures["ring_bell"] = [RuntimeError("no bell")] * 4
     row = Started().start()
     engine_runner.run_to_end()
     admin.post(f"/admin/sagas/sagainstance/{row.id}/retry/", {"reason": "bell repaired"})

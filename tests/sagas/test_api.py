@@ -56,7 +56,7 @@ def test_a_saga_is_found_at_every_address(ann: APIClient, engine_runner: Runner,
 
 
 def test_a_running_saga_shows_its_current_step_and_its_error(ann: APIClient, engine_runner: Runner) -> None:
-    World.troubles["charge before"] = [ConnectionError("reset by peer")]
+    World.failures["charge before"] = [ConnectionError("reset by peer")]
     row = Started().start()
     engine_runner.run()
     body = ann.get(f"/api/sagas/{row.id}").json()
@@ -87,7 +87,7 @@ def test_a_saga_of_a_newer_release_is_shown_and_its_cancellation_is_for_another_
     assert SagaInstance.objects.get(pk=row.id).status == Status.STARTED
 
 
-@pytest.mark.parametrize("wrong", ["42", "no-uuid", "%00", str(uuid.uuid4())])
+@pytest.mark.parametrize("wrong", ["42", "no-uuid", "%00", pytest.param(str(uuid.uuid4()), id="unknown")])
 def test_an_id_that_means_nothing_is_a_404(ann: APIClient, wrong: str) -> None:
     response = ann.get(f"/api/sagas/{wrong}")
     assert response.status_code == 404
@@ -104,7 +104,7 @@ def test_nothing_tells_a_wrong_id_from_somebody_elses(engine_runner: Runner) -> 
 def test_staff_sees_all_and_may_filter(operator: APIClient, engine_runner: Runner) -> None:
     done = Started().start()
     engine_runner.run()
-    World.troubles["cook"] = [SoldOut("no")]
+    World.failures["cook"] = [SoldOut("no")]
     undone = Started().start()
     engine_runner.run()
     running = Started().start()
@@ -209,7 +209,7 @@ def test_a_bad_cancellation_changes_nothing(ann: APIClient, engine_runner: Runne
 def test_only_an_operator_retries_and_only_what_waits_for_one(
     ann: APIClient, operator: APIClient, engine_runner: Runner
 ) -> None:
-    World.troubles["ring_bell"] = [RuntimeError("no bell")] * 4
+    World.failures["ring_bell"] = [RuntimeError("no bell")] * 4
     row = Started().start()
     engine_runner.run_to_end()
     url = f"/api/sagas/{row.id}/retry"

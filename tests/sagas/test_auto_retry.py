@@ -30,7 +30,7 @@ def saga_of(row: Row) -> SagaInstance:
 
 
 def parked(runner: Runner, times: int = 4) -> Row:
-    World.troubles["ring_bell"] = [RuntimeError("no bell")] * times
+    World.failures["ring_bell"] = [RuntimeError("no bell")] * times
     row = Started().start()
     runner.run_to_end()
     assert saga_of(row).status == Status.NEEDS_ATTENTION
@@ -75,8 +75,8 @@ def test_the_delays_grow_and_the_last_failure_waits_for_a_person(runner: Runner)
 
 
 def test_a_parked_undo_is_retried_too(runner: Runner) -> None:
-    World.troubles["serve"] = [SoldOut("no")]
-    World.troubles["give_back"] = [RuntimeError("down")] * 4
+    World.failures["serve"] = [SoldOut("no")]
+    World.failures["give_back"] = [RuntimeError("down")] * 4
     row = Started().start()
     runner.run_to_end()
     assert saga_of(row).status == Status.NEEDS_ATTENTION
@@ -100,22 +100,22 @@ def test_what_a_person_does_comes_first(runner: Runner, act: str) -> None:
 
 
 def test_a_refusal_stays_one(runner: Runner) -> None:
-    World.troubles["ring_bell"] = [SoldOut("There is no bell.")]
+    World.failures["ring_bell"] = [SoldOut("There is no bell.")]
     row = Started().start()
     runner.run_to_end()
     assert (saga_of(row).status, saga_of(row).retry_at) == (Status.NEEDS_ATTENTION, None)
 
 
 def test_a_refused_undo_stays_refused(runner: Runner) -> None:
-    World.troubles["serve"] = [SoldOut("no")]
-    World.troubles["give_back"] = [SoldOut("never")]
+    World.failures["serve"] = [SoldOut("no")]
+    World.failures["give_back"] = [SoldOut("never")]
     row = Started().start()
     runner.run_to_end()
     assert (saga_of(row).status, saga_of(row).retry_at) == (Status.NEEDS_ATTENTION, None)
 
 
 def test_what_kills_every_worker_is_not_tried_on_more_of_them(runner: Runner) -> None:
-    World.troubles["ring_bell"] = [KeyboardInterrupt()] * 1000
+    World.failures["ring_bell"] = [KeyboardInterrupt()] * 1000
     row = Started().start()
     for _ in range(60):
         try:

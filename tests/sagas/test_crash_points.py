@@ -19,7 +19,12 @@ from sagas.storage import storage
 from sagas.testing import Runner, done, undone
 from tests.sagas.toy import STEPS, SoldOut, Started, World, effects
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.embedded, pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.embedded,
+    pytest.mark.slow,
+    pytest.mark.timeout(300),
+]
 
 
 class Crash(BaseException):
@@ -44,11 +49,11 @@ def create(_: Started) -> None:
 
 
 def refuse_serving(_: Started) -> None:
-    World.troubles["serve"] = [SoldOut("no")] * 20
+    World.failures["serve"] = [SoldOut("no")] * 20
 
 
 def lose_the_charge(_: Started) -> None:
-    World.troubles["charge after"] = [TimeoutError("lost")] * 20
+    World.failures["charge after"] = [TimeoutError("lost")] * 20
 
 
 def hold_the_bank(_: Started) -> None:

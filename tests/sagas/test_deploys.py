@@ -65,10 +65,10 @@ def test_a_version_that_open_sagas_need_must_stay(messages: Runner) -> None:
     Started().start()
     with (
         code_with(changed(*toy.steps, version=2)),
-        pytest.raises(CommandError, match="toy v1: this code does not know it") as told,
+        pytest.raises(CommandError, match="toy v1: this code does not know it") as failed,
     ):
         check()
-    assert "2 sagas may still move. Keep it registered beside the new version" in str(told.value)
+    assert "2 sagas may still move. Keep it registered beside the new version" in str(failed.value)
 
 
 def test_what_has_ended_for_good_needs_nothing(messages: Runner) -> None:
@@ -83,12 +83,12 @@ def test_what_has_ended_for_good_needs_nothing(messages: Runner) -> None:
 
 def test_a_table_that_changed_without_its_version_is_found(messages: Runner) -> None:
     Started().start()
-    with code_with(changed(*toy.steps[:1], *toy.steps[2:])), pytest.raises(CommandError) as told:
+    with code_with(changed(*toy.steps[:1], *toy.steps[2:])), pytest.raises(CommandError) as failed:
         check()
     assert "the table changed, the version did not: 6 steps became 5; step 2 was tests.look and is tests.cook" in str(
-        told.value
+        failed.value
     )
-    assert "1 sagas may still move. Leave version 1 as it was, and write the change as version 2" in str(told.value)
+    assert "1 sagas may still move. Leave version 1 as it was, and write the change as version 2" in str(failed.value)
 
 
 def test_policies_may_change_without_a_version(messages: Runner) -> None:
@@ -106,13 +106,13 @@ def test_a_missing_undo_is_a_changed_table(messages: Runner) -> None:
 
 
 def test_a_step_that_sagas_stand_at_must_not_go(messages: Runner) -> None:
-    World.troubles["charge before"] = [ConnectionError("x")] * 9
+    World.failures["charge before"] = [ConnectionError("x")] * 9
     row = Started().start()
     messages.run()
     without = [step for step in toy.steps if step.function is not steps.charge]
-    with code_with(changed(*without)), pytest.raises(CommandError) as told:
+    with code_with(changed(*without)), pytest.raises(CommandError) as failed:
         check()
-    assert "they stand at step 4 (tests.charge), which is tests.serve" in str(told.value)
+    assert "they stand at step 4 (tests.charge), which is tests.serve" in str(failed.value)
     commands.cancel(row.id, reason_code="other", reason="x", actor="ann")
     with code_with(changed(*without)), pytest.raises(CommandError, match=r"step 4 \(tests.give_back\), which is gone"):
         check()

@@ -49,7 +49,7 @@ def test_the_first_local_step_commits_with_the_start(runner: Runner) -> None:
 
 
 def test_a_refusal_of_the_first_step_writes_nothing(runner: Runner) -> None:
-    World.troubles["open_tab"] = [SoldOut("No soup.")]
+    World.failures["open_tab"] = [SoldOut("No soup.")]
     with pytest.raises(SoldOut):
         Started().start()
     assert not SagaInstance.objects.exists()
@@ -66,7 +66,7 @@ def test_starting_twice_with_one_key_is_one_saga(runner: Runner) -> None:
 
 
 def test_a_refused_step_undoes_everything_before_it_in_reverse(runner: Runner) -> None:
-    World.troubles["serve"] = [SoldOut("The cook left.")]
+    World.failures["serve"] = [SoldOut("The cook left.")]
     row = Started().start()
     runner.run()
     saga = saga_of(row)
@@ -77,7 +77,7 @@ def test_a_refused_step_undoes_everything_before_it_in_reverse(runner: Runner) -
 
 
 def test_a_call_refused_at_its_first_try_has_nothing_to_undo(runner: Runner) -> None:
-    World.troubles["charge before"] = [SoldOut("Declined.")]
+    World.failures["charge before"] = [SoldOut("Declined.")]
     row = Started().start()
     runner.run()
     assert undone(row.id) == ["throw_away", "close_tab"]
@@ -85,14 +85,14 @@ def test_a_call_refused_at_its_first_try_has_nothing_to_undo(runner: Runner) -> 
 
 
 def test_a_call_refused_after_an_unknown_outcome_is_undone(runner: Runner) -> None:
-    World.troubles["charge before"] = [TimeoutError("lost"), SoldOut("Declined.")]
+    World.failures["charge before"] = [TimeoutError("lost"), SoldOut("Declined.")]
     row = Started().start()
     runner.run_to_end()
     assert undone(row.id) == ["give_back", "throw_away", "close_tab"]
 
 
 def test_a_retryable_error_is_retried_after_its_delay(runner: Runner) -> None:
-    World.troubles["charge before"] = [ConnectionError("reset")]
+    World.failures["charge before"] = [ConnectionError("reset")]
     row = Started().start()
     runner.run()
     saga = saga_of(row)
@@ -105,7 +105,7 @@ def test_a_retryable_error_is_retried_after_its_delay(runner: Runner) -> None:
 
 
 def test_retries_that_run_out_turn_the_saga_round(runner: Runner) -> None:
-    World.troubles["charge after"] = [ConnectionError("reset")] * 4
+    World.failures["charge after"] = [ConnectionError("reset")] * 4
     row = Started().start()
     runner.run_to_end()
     saga = saga_of(row)
@@ -116,7 +116,7 @@ def test_retries_that_run_out_turn_the_saga_round(runner: Runner) -> None:
 
 
 def test_a_lost_reply_is_retried_with_the_same_key(runner: Runner) -> None:
-    World.troubles["charge after"] = [TimeoutError("no reply")]
+    World.failures["charge after"] = [TimeoutError("no reply")]
     row = Started().start()
     runner.run_to_end()
     assert saga_of(row).status == Status.COMPLETED
@@ -124,7 +124,7 @@ def test_a_lost_reply_is_retried_with_the_same_key(runner: Runner) -> None:
 
 
 def test_a_failing_local_step_leaves_no_effect_behind(runner: Runner) -> None:
-    World.troubles["cook"] = [ValueError("burnt")] * 4
+    World.failures["cook"] = [ValueError("burnt")] * 4
     row = Started().start()
     runner.run_to_end()
     assert "cook" not in effects(row.subject)
@@ -132,7 +132,7 @@ def test_a_failing_local_step_leaves_no_effect_behind(runner: Runner) -> None:
 
 
 def test_a_step_after_the_pivot_is_parked_when_it_never_works(runner: Runner) -> None:
-    World.troubles["ring_bell"] = [RuntimeError("no bell")] * 4
+    World.failures["ring_bell"] = [RuntimeError("no bell")] * 4
     row = Started().start()
     runner.run_to_end()
     saga = saga_of(row)
@@ -145,8 +145,8 @@ def test_a_step_after_the_pivot_is_parked_when_it_never_works(runner: Runner) ->
 
 
 def test_a_compensation_that_never_works_is_parked_and_can_be_retried(runner: Runner) -> None:
-    World.troubles["serve"] = [SoldOut("no")]
-    World.troubles["give_back"] = [RuntimeError("provider down")] * 4
+    World.failures["serve"] = [SoldOut("no")]
+    World.failures["give_back"] = [RuntimeError("provider down")] * 4
     row = Started().start()
     runner.run_to_end()
     assert saga_of(row).status == Status.NEEDS_ATTENTION
@@ -159,7 +159,7 @@ def test_a_compensation_that_never_works_is_parked_and_can_be_retried(runner: Ru
 def test_a_best_effort_compensation_does_not_stop_the_undo(runner: Runner) -> None:
     row = Started().start()
     runner.run()
-    World.troubles["mute_bell"] = [RuntimeError("stuck")] * 4
+    World.failures["mute_bell"] = [RuntimeError("stuck")] * 4
     commands.cancel(row.id, reason_code="other", reason="changed my mind", actor="ann")
     runner.run_to_end()
     assert saga_of(row).status == Status.CANCELLED
@@ -212,8 +212,8 @@ def test_nothing_is_undone_while_the_call_it_undoes_is_in_flight(runner: Runner)
 
 
 def test_a_compensating_saga_can_be_cancelled_and_ends_cancelled(runner: Runner) -> None:
-    World.troubles["serve"] = [SoldOut("no")]
-    World.troubles["give_back"] = [RuntimeError("down")]
+    World.failures["serve"] = [SoldOut("no")]
+    World.failures["give_back"] = [RuntimeError("down")]
     row = Started().start()
     runner.run()
     assert saga_of(row).status == Status.COMPENSATING
@@ -223,8 +223,8 @@ def test_a_compensating_saga_can_be_cancelled_and_ends_cancelled(runner: Runner)
 
 
 def test_a_saga_parked_while_compensating_can_be_cancelled_and_goes_on_undoing(runner: Runner) -> None:
-    World.troubles["serve"] = [SoldOut("no")]
-    World.troubles["give_back"] = [SoldOut("never")]
+    World.failures["serve"] = [SoldOut("no")]
+    World.failures["give_back"] = [SoldOut("never")]
     row = Started().start()
     runner.run_to_end()
     assert (saga_of(row).status, saga_of(row).resume_status) == (Status.NEEDS_ATTENTION, Status.COMPENSATING)
@@ -235,7 +235,7 @@ def test_a_saga_parked_while_compensating_can_be_cancelled_and_goes_on_undoing(r
     assert undone(row.id) == ["give_back", "throw_away", "close_tab"]
 
 
-def test_compensations_are_told_who_cancelled(runner: Runner) -> None:
+def test_compensations_get_the_actor_who_cancelled(runner: Runner) -> None:
     row = Started().start()
     runner.run()
     commands.cancel(row.id, reason_code="other", reason="x", actor="ann")
@@ -244,7 +244,7 @@ def test_compensations_are_told_who_cancelled(runner: Runner) -> None:
 
 
 def test_after_a_failure_nobody_is_said_to_have_cancelled(runner: Runner) -> None:
-    World.troubles["serve"] = [SoldOut("no")]
+    World.failures["serve"] = [SoldOut("no")]
     Started().start()
     runner.run_to_end()
     assert World.actors == [""]
@@ -294,7 +294,7 @@ def test_doubled_messages_do_nothing(runner: Runner) -> None:
 
 @pytest.mark.parametrize("point", ["look", "cook", "charge before", "charge after", "serve", "ring_bell"])
 def test_a_worker_that_dies_in_a_step_loses_and_doubles_nothing(runner: Runner, point: str) -> None:
-    World.troubles[point] = [Crash()]
+    World.failures[point] = [Crash()]
     row = Started().start()
     with pytest.raises(Crash):
         runner.run()
@@ -309,7 +309,7 @@ def test_a_worker_that_dies_in_a_step_loses_and_doubles_nothing(runner: Runner, 
 def test_a_worker_that_dies_in_a_compensation_undoes_once(runner: Runner, point: str) -> None:
     row = Started().start()
     runner.run()
-    World.troubles[point] = [Crash()]
+    World.failures[point] = [Crash()]
     commands.cancel(row.id, reason_code="other", reason="x", actor="ann")
     with pytest.raises(Crash):
         runner.run()
@@ -321,7 +321,7 @@ def test_a_worker_that_dies_in_a_compensation_undoes_once(runner: Runner, point:
 
 
 def test_a_step_that_kills_its_worker_every_time_ends(runner: Runner) -> None:
-    World.troubles["cook"] = [Crash()] * 1000
+    World.failures["cook"] = [Crash()] * 1000
     row = Started().start()
     for _ in range(100):
         try:
@@ -337,7 +337,7 @@ def test_a_step_that_kills_its_worker_every_time_ends(runner: Runner) -> None:
 
 
 def test_a_call_that_kills_its_worker_every_time_ends_and_is_undone(runner: Runner) -> None:
-    World.troubles["charge after"] = [Crash()] * 1000
+    World.failures["charge after"] = [Crash()] * 1000
     row = Started().start()
     for _ in range(100):
         try:
@@ -376,7 +376,7 @@ def test_link_error_for_a_step_that_succeeded_changes_nothing(runner: Runner) ->
 
 
 def test_link_error_called_twice_or_never_undoes_once(runner: Runner) -> None:
-    World.troubles["serve"] = [SoldOut("no")]
+    World.failures["serve"] = [SoldOut("no")]
     row = Started().start()
     while not runner.errbacks:
         runner.deliver()
@@ -387,7 +387,7 @@ def test_link_error_called_twice_or_never_undoes_once(runner: Runner) -> None:
 
 
 def test_link_error_leaves_a_saga_of_another_release_to_the_sweep(runner: Runner) -> None:
-    World.troubles["serve"] = [SoldOut("no")]
+    World.failures["serve"] = [SoldOut("no")]
     row = Started().start()
     while not runner.errbacks:
         runner.deliver()
@@ -399,10 +399,10 @@ def test_link_error_leaves_a_saga_of_another_release_to_the_sweep(runner: Runner
     assert undone(row.id) == ["give_back", "throw_away", "close_tab"]
 
 
-@pytest.mark.parametrize("trouble", ["charge before", "serve"], ids=["forward", "back"])
-def test_link_error_leaves_calls_to_messages_of_their_own(runner: Runner, trouble: str) -> None:
-    """Nobody would be told of a worker that dies in a call which `link_error` itself made: its lease would run out."""
-    World.troubles[trouble] = [Crash() if trouble == "charge before" else SoldOut("no")]
+@pytest.mark.parametrize("failing", ["charge before", "serve"], ids=["forward", "back"])
+def test_link_error_leaves_calls_to_messages_of_their_own(runner: Runner, failing: str) -> None:
+    """A `link_error` callback has no `link_error` of its own: if its worker dies in a call, only the lease shows it."""
+    World.failures[failing] = [Crash() if failing == "charge before" else SoldOut("no")]
     row = Started().start()
     with contextlib.suppress(Crash):
         while not runner.errbacks:
@@ -411,13 +411,13 @@ def test_link_error_leaves_calls_to_messages_of_their_own(runner: Runner, troubl
     calls = list(World.calls)
     tasks.compensate.run(str(row.id), 1)
     assert World.calls == calls
-    assert runner.chains[0][0][0].endswith("charge" if trouble == "charge before" else "give_back")
+    assert runner.chains[0][0][0].endswith("charge" if failing == "charge before" else "give_back")
     runner.run_to_end()
-    assert saga_of(row).status == (Status.COMPLETED if trouble == "charge before" else Status.COMPENSATED)
+    assert saga_of(row).status == (Status.COMPLETED if failing == "charge before" else Status.COMPENSATED)
 
 
 def test_a_failure_whose_link_error_is_lost_is_undone_by_the_sweep(runner: Runner) -> None:
-    World.troubles["serve"] = [SoldOut("no")]
+    World.failures["serve"] = [SoldOut("no")]
     row = Started().start()
     while not runner.errbacks:
         runner.deliver()
@@ -427,17 +427,17 @@ def test_a_failure_whose_link_error_is_lost_is_undone_by_the_sweep(runner: Runne
 
 
 def test_a_dead_worker_is_replaced_at_once_when_link_error_tells(runner: Runner) -> None:
-    World.troubles["charge before"] = [Crash()]
+    World.failures["charge before"] = [Crash()]
     row = Started().start()
     with pytest.raises(Crash):
         runner.run()
-    driven = sweep.decide(row.id, 1)
-    assert driven is not None
-    assert (driven.lease_token, driven.dispatches) == (None, 1)
+    decided = sweep.decide(row.id, 1)
+    assert decided is not None
+    assert (decided.lease_token, decided.dispatches) == (None, 1)
 
 
 def test_a_message_delivered_again_takes_over_the_call_its_worker_died_in_while_running_ahead(runner: Runner) -> None:
-    World.troubles["charge before"] = [Crash()]
+    World.failures["charge before"] = [Crash()]
     row = Started().start()
     _, unacknowledged = runner.chains[0][0]
     with pytest.raises(Crash):
@@ -459,7 +459,7 @@ def test_a_saga_past_its_deadline_goes_back(runner: Runner) -> None:
 
 
 def test_the_deadline_ends_at_the_pivot(runner: Runner) -> None:
-    World.troubles["ring_bell"] = [RuntimeError("no bell")]
+    World.failures["ring_bell"] = [RuntimeError("no bell")]
     row = Started().start()
     runner.run()
     runner.let_pass(timedelta(minutes=6))
@@ -468,14 +468,14 @@ def test_the_deadline_ends_at_the_pivot(runner: Runner) -> None:
 
 
 def test_a_database_error_in_a_step_is_retried(runner: Runner) -> None:
-    World.troubles["cook"] = [OperationalError("deadlock detected")]
+    World.failures["cook"] = [OperationalError("deadlock detected")]
     row = Started().start()
     runner.run_to_end()
     assert saga_of(row).status == Status.COMPLETED
 
 
 def test_running_out_of_memory_is_a_failed_try_and_not_the_end_of_the_worker(runner: Runner) -> None:
-    World.troubles["cook"] = [MemoryError()]
+    World.failures["cook"] = [MemoryError()]
     row = Started().start()
     runner.run_to_end()
     assert saga_of(row).status == Status.COMPLETED
@@ -483,7 +483,7 @@ def test_running_out_of_memory_is_a_failed_try_and_not_the_end_of_the_worker(run
 
 # -- history --------------------------------------------------------------------------------------------------------
 def test_the_history_is_gap_free_and_its_last_line_is_the_row(runner: Runner) -> None:
-    World.troubles["charge after"] = [TimeoutError("x"), SoldOut("no")]
+    World.failures["charge after"] = [TimeoutError("x"), SoldOut("no")]
     row = Started().start()
     runner.run_to_end()
     saga = saga_of(row)
@@ -494,7 +494,7 @@ def test_the_history_is_gap_free_and_its_last_line_is_the_row(runner: Runner) ->
 
 
 def test_facts_are_named_as_the_definition_says(runner: Runner) -> None:
-    World.troubles["charge before"] = [SoldOut("no")]
+    World.failures["charge before"] = [SoldOut("no")]
     row = Started().start()
     runner.run_to_end()
     types = list(
@@ -511,7 +511,7 @@ def test_start_insists_on_a_transaction(runner: Runner) -> None:
 
 # -- what an operator settles by hand -------------------------------------------------------------------------------
 def parked_at_the_bell(runner: Runner) -> Row:
-    World.troubles["ring_bell"] = [RuntimeError("no bell")] * 4
+    World.failures["ring_bell"] = [RuntimeError("no bell")] * 4
     row = Started().start()
     runner.run_to_end()
     return row
@@ -519,7 +519,7 @@ def parked_at_the_bell(runner: Runner) -> Row:
 
 def test_a_step_settled_by_hand_is_skipped_and_states_no_fact(runner: Runner) -> None:
     row = parked_at_the_bell(runner)
-    commands.skip(row.id, reason="rang by hand", actor="op")
+    commands.skip(row.id, reason="done by hand", actor="op")
     runner.run()
     assert saga_of(row).status == Status.COMPLETED
     assert "skipped ring_bell" in history(row.id)
@@ -534,8 +534,8 @@ def test_a_skipped_step_needs_exactly_what_it_would_have_returned(runner: Runner
 
 
 def test_a_skipped_compensation_lets_the_undo_go_on(runner: Runner) -> None:
-    World.troubles["serve"] = [SoldOut("no")]
-    World.troubles["give_back"] = [RuntimeError("provider down")] * 4
+    World.failures["serve"] = [SoldOut("no")]
+    World.failures["give_back"] = [RuntimeError("provider down")] * 4
     row = Started().start()
     runner.run_to_end()
     commands.skip(row.id, reason="given back in cash", actor="op")
@@ -557,7 +557,7 @@ def test_a_closed_saga_ends_where_it_stands(runner: Runner) -> None:
 
 # -- a long queue ---------------------------------------------------------------------------------------------------
 def test_messages_that_wait_longer_than_the_sweep_still_count(runner: Runner) -> None:
-    """Every message is older than the last re-drive when its turn comes; a backlog must not feed itself."""
+    """Every message is older than the last redispatch when a worker receives it; a backlog must not grow by itself."""
     row = Started().start()
     for _ in range(6):
         waiting = [list(chain) for chain in runner.chains]
@@ -571,7 +571,7 @@ def test_messages_that_wait_longer_than_the_sweep_still_count(runner: Runner) ->
             return
 
 
-def test_a_saga_redriven_from_a_backlog_does_everything_once(runner: Runner) -> None:
+def test_a_saga_sent_again_from_a_backlog_does_everything_once(runner: Runner) -> None:
     row = Started().start()
     for _ in range(3):
         runner.let_pass(timedelta(seconds=61))

@@ -33,7 +33,7 @@ def _sagas(transactional_db: None) -> None:
     with Runner() as runner:
         Started("done").start()
         runner.run_to_end()
-        World.troubles["cook"] = [SoldOut("no soup")]
+        World.failures["cook"] = [SoldOut("no soup")]
         Started("undone").start()
         runner.run_to_end()
         Started("failed").start()

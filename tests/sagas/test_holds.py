@@ -82,7 +82,7 @@ def test_the_deadline_stands_still_while_a_saga_is_held(runner: Runner) -> None:
 
 
 def test_no_try_is_spent_and_none_given_back_by_a_hold(runner: Runner) -> None:
-    World.troubles["charge before"] = [ConnectionError("reset")]
+    World.failures["charge before"] = [ConnectionError("reset")]
     row = Started().start()
     runner.run()
     hold_the_bank()
@@ -124,7 +124,7 @@ def test_what_waits_before_its_effect_can_be_cancelled_although_the_hold_goes_on
 
 
 def test_cancelling_a_held_undo_keeps_it_waiting(runner: Runner) -> None:
-    World.troubles["serve"] = [SoldOut("no")]
+    World.failures["serve"] = [SoldOut("no")]
     World.during["charge after"] = hold_the_bank
     row = Started().start()
     runner.run()
@@ -250,13 +250,13 @@ def test_holds_are_read_once_a_second_and_only_before_a_call_that_uses_something
         runner.run()
     assert saga_of(row).status == Status.COMPLETED
     about_holds = [q["sql"] for q in asked.captured_queries if "sagahold" in q["sql"] or "sagadependency" in q["sql"]]
-    assert len(about_holds) == 2, "what is on hold, and what is in trouble"
+    assert len(about_holds) == 2, "what is on hold, and what fails"
 
 
 # -- the circuit breaker --------------------------------------------------------------------------------------------
 def broken(runner: Runner, count: int = 3) -> list[Row]:
     """So many sagas whose charge failed, in a row."""
-    World.troubles["charge before"] = [ConnectionError("reset")] * 1000
+    World.failures["charge before"] = [ConnectionError("reset")] * 1000
     rows = [Started().start() for _ in range(count)]
     runner.run()
     return rows
@@ -276,9 +276,9 @@ def test_troubles_in_a_row_put_a_dependency_on_hold(runner: Runner) -> None:
 
 @override_settings(SAGAS=BREAKER)
 def test_an_answer_or_a_refusal_in_between_starts_the_count_again(runner: Runner) -> None:
-    for trouble in ([ConnectionError("x")] * 2, [SoldOut("no")], [ConnectionError("x")] * 2):
-        World.troubles["charge before"] = list(trouble)
-        for _ in trouble:
+    for failures in ([ConnectionError("x")] * 2, [SoldOut("no")], [ConnectionError("x")] * 2):
+        World.failures["charge before"] = list(failures)
+        for _ in failures:
             Started().start()
         runner.run()
     assert not SagaHold.objects.exists()
@@ -305,7 +305,7 @@ def test_one_saga_probes_and_its_success_lets_all_go(runner: Runner) -> None:
     rows = broken(runner)
     runner.let_pass(timedelta(seconds=10))
     runner.run()
-    World.troubles.clear()
+    World.failures.clear()
     runner.let_pass(timedelta(seconds=15))
     assert not runner.chains, "not yet"
     runner.let_pass(timedelta(seconds=10))
@@ -326,7 +326,7 @@ def test_probes_that_fail_spend_no_tries_and_come_less_often(runner: Runner) -> 
         runner.run()
     assert {(saga_of(row).status, saga_of(row).attempt) for row in rows} == {(Status.STARTED, 1)}
     assert 3 + 10 <= World.calls.count("charge before") <= 3 + 16, "an hour of probes"
-    World.troubles.clear()
+    World.failures.clear()
     for _ in range(12):
         runner.let_pass(timedelta(seconds=30))
         runner.run()
@@ -353,7 +353,7 @@ def test_a_probe_that_comes_to_nothing_is_followed_by_another(runner: Runner) ->
     rows = broken(runner)
     runner.let_pass(timedelta(seconds=10))
     runner.run()
-    World.troubles.clear()
+    World.failures.clear()
     runner.let_pass(timedelta(seconds=25))
     probe = SagaHold.objects.get().probe_saga_id
     assert probe in {row.id for row in rows}
@@ -365,8 +365,8 @@ def test_a_probe_that_comes_to_nothing_is_followed_by_another(runner: Runner) ->
 
 
 @override_settings(SAGAS=BREAKER)
-def test_calls_whose_worker_never_answers_count_as_troubles(runner: Runner) -> None:
-    World.troubles["charge before"] = [KeyboardInterrupt()] * 3
+def test_calls_whose_worker_never_answers_count_as_failures(runner: Runner) -> None:
+    World.failures["charge before"] = [KeyboardInterrupt()] * 3
     for _ in range(3):
         Started().start()
     for _ in range(3):
@@ -382,7 +382,7 @@ def test_an_operator_takes_an_automatic_hold_over(runner: Runner) -> None:
     hold_the_bank()
     assert storage().active_hold("bank").is_automatic is False  # type: ignore[union-attr]
     assert SagaHold.objects.count() == 2
-    World.troubles.clear()
+    World.failures.clear()
     for _ in range(20):
         runner.let_pass(MINUTE)
         runner.run()

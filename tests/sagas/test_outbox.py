@@ -122,7 +122,7 @@ def test_events_arrive_in_order_with_their_envelope(engine_runner: Runner, inbox
 
 
 def test_a_refusal_tells_its_code(engine_runner: Runner, inbox: Inbox) -> None:
-    World.troubles["charge before"] = [SoldOut("No soup left.")]
+    World.failures["charge before"] = [SoldOut("No soup left.")]
     Started().start()
     engine_runner.run()
     relay.relay()
@@ -196,7 +196,7 @@ def test_the_log_always_says_why(engine_runner: Runner, exchange: str, monkeypat
     assert "Events not published: TimeoutError() (1)" in caplog.messages
 
 
-def test_an_event_that_cannot_be_told_keeps_back_its_own_order_only(
+def test_an_event_that_cannot_be_encoded_delays_its_own_order_only(
     engine_runner: Runner, inbox: Inbox, monkeypatch
 ) -> None:
     broken, whole = Started().start(), Started().start()
@@ -257,7 +257,7 @@ def test_what_was_confirmed_is_marked_though_a_later_event_is_refused(
 def test_a_refused_order_does_not_stop_the_others(
     engine_runner: Runner, inbox: Inbox, full_queue: Callable[[str], Queue]
 ) -> None:
-    World.troubles["charge before"] = [SoldOut("No soup left.")]
+    World.failures["charge before"] = [SoldOut("No soup left.")]
     refused = Started().start()
     engine_runner.run()
     full_queue("charge.failed")
@@ -320,7 +320,7 @@ def test_a_publisher_without_a_broker_says_so(exchange: str, monkeypatch) -> Non
 
 
 # -- what operators see ---------------------------------------------------------------------------------------------
-def test_the_backlog_is_told_by_topic(engine_runner: Runner, capsys) -> None:
+def test_the_backlog_is_listed_by_topic(engine_runner: Runner, capsys) -> None:
     Started().start()
     engine_runner.run()
     assert {found.topic: found.events for found in relay.backlog()} == {"saga": 2, "tab": 1, "charge": 1}
@@ -330,7 +330,7 @@ def test_the_backlog_is_told_by_topic(engine_runner: Runner, capsys) -> None:
     assert words[words.index("total") + 1] == "4"
 
 
-def test_no_backlog_is_told_too(transactional_db: None, capsys) -> None:
+def test_an_empty_backlog_is_reported_too(transactional_db: None, capsys) -> None:
     call_command("sagas", "backlog")
     assert capsys.readouterr().out == "Every event is published.\n"
     assert relay.oldest_unpublished_age() == timedelta()

@@ -263,7 +263,7 @@ def test_a_saga_has_the_same_history_in_every_storage(failing: str) -> None:
     histories = []
     for chosen in (None, MemoryStorage()):
         World.reset()
-        World.troubles[failing] = [SoldOut("no")]
+        World.failures[failing] = [SoldOut("no")]
         with Runner(storage=chosen) as runner:
             with storage().atomic():
                 row = Started().start()

@@ -41,9 +41,9 @@ class Taken(Problem):
 
 @dataclass
 class World:
-    """What the toy steps act on, and the troubles a test asks for."""
+    """What the toy steps act on, and the failures a test wants."""
 
-    troubles: ClassVar[dict[str, list[BaseException]]] = {}
+    failures: ClassVar[dict[str, list[BaseException]]] = {}
     charges: ClassVar[dict[str, str]] = {}
     calls: ClassVar[list[str]] = []
     actors: ClassVar[list[str]] = []
@@ -52,7 +52,7 @@ class World:
 
     @classmethod
     def reset(cls) -> None:
-        cls.troubles.clear()
+        cls.failures.clear()
         cls.charges.clear()
         cls.calls.clear()
         cls.actors.clear()
@@ -61,11 +61,11 @@ class World:
 
     @classmethod
     def meet(cls, name: str) -> None:
-        """Raise the next trouble asked for at `name`, and run what was asked to happen meanwhile."""
+        """Raise the next failure a test wants at `name`, after running what it wants to happen there."""
         cls.calls.append(name)
         if hook := cls.during.get(name):
             hook()
-        if queue := cls.troubles.get(name):
+        if queue := cls.failures.get(name):
             raise queue.pop(0)
 
 

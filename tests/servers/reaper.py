@@ -1,8 +1,8 @@
-"""Cleans up after a process that was killed before it could do so itself.
+"""Stops the servers of a process that was killed before it could stop them.
 
-A guardian runs beside its owner and reads from it, one JSON document a line: `{"watch": process group}`,
-`{"forget": process group}`, `{"afterwards": [command]}`. The input ends when the owner does, however it ends; then
-what is still watched is killed, the commands are run and the folder is removed.
+A reaper is a process beside its owner. It reads one JSON document a line from the owner: `{"watch": process group}`,
+`{"forget": process group}`, `{"afterwards": [command]}`. Its input ends when the owner ends, however that happens.
+Then it kills the process groups it still watches, runs the commands and removes the folder.
 """
 
 from __future__ import annotations
@@ -17,30 +17,30 @@ import sys
 from pathlib import Path
 
 
-class Guardian:
-    """The owner's end."""
+class Reaper:
+    """The owner's side."""
 
     def __init__(self, folder: Path) -> None:
         command = [sys.executable, "-I", __file__, str(folder)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, text=True, start_new_session=True, cwd="/")
 
     def watch(self, group: int) -> None:
-        self._tell({"watch": group})
+        self._send({"watch": group})
 
     def forget(self, group: int) -> None:
-        self._tell({"forget": group})
+        self._send({"forget": group})
 
     def afterwards(self, command: list[str]) -> None:
-        self._tell({"afterwards": command})
+        self._send({"afterwards": command})
 
-    def _tell(self, message: dict[str, object]) -> None:
+    def _send(self, message: dict[str, object]) -> None:
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(json.dumps(message) + "\n")
             self._process.stdin.flush()
 
     def close(self) -> None:
-        """Let it do its work and wait for that."""
+        """Let it clean up, and wait until it has ended."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait()

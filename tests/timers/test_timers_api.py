@@ -141,7 +141,7 @@ def test_an_event_is_cancelled_once(olga: APIClient, handler: Recorder, prefix: 
     assert again.json()["event_status"] == "CANCELLED"
 
 
-@pytest.mark.parametrize("event_id", ["nonsense", str(uuid.uuid4())])
+@pytest.mark.parametrize("event_id", ["nonsense", pytest.param(str(uuid.uuid4()), id="unknown")])
 def test_what_is_no_event_is_not_found(olga: APIClient, event_id: str) -> None:
     for response in (olga.get(f"/api/events/{event_id}"), olga.post(f"/api/events/{event_id}/cancel")):
         assert response.status_code == 404

@@ -12,7 +12,7 @@ from tests.proofs.model.machine import running
 from tests.proofs.model.protocols import PROTOCOLS
 from tests.proofs.model.search import Search
 
-pytestmark = pytest.mark.embedded
+pytestmark = [pytest.mark.embedded, pytest.mark.slow]
 
 EVERY_STATUS = {"STARTED", "COMPLETED", "COMPENSATING", "COMPENSATED", "CANCELLING", "CANCELLED", "NEEDS_ATTENTION"}
 

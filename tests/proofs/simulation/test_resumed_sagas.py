@@ -52,7 +52,7 @@ def runner(transactional_db: None) -> Iterator[Runner]:
 
 def parked(saga: Saga, runner: Runner) -> Row:
     """A saga parked because its charge was made and nobody heard of it."""
-    World.troubles["charge after"] = [TimeoutError("no reply")]
+    World.failures["charge after"] = [TimeoutError("no reply")]
     with transaction.atomic():
         row = commands.start(saga, input=ToyInput("o-1", 100), key="o-1", subject="o-1")
     runner.run_to_end()
@@ -85,7 +85,7 @@ def test_a_pivot_of_unknown_outcome_can_be_sent_on_after_its_deadline(runner: Ru
 
 def test_a_refusal_after_an_operator_sent_it_on_does_not_prove_that_the_pivot_never_ran(runner: Runner) -> None:
     row = parked(pay_or_not, runner)
-    World.troubles["charge before"] = [SoldOut("no")]
+    World.failures["charge before"] = [SoldOut("no")]
     commands.retry(row.id, reason="try again", actor="op")
     runner.run_to_end()
     assert status_of(row) == "NEEDS_ATTENTION", "nobody knows whether the first try had its effect"

@@ -10,7 +10,7 @@ import pytest
 from tests.proofs.simulation.simulator import Simulation
 from tests.proofs.simulation.world import prepared
 
-pytestmark = pytest.mark.embedded
+pytestmark = [pytest.mark.embedded, pytest.mark.slow]
 
 SEEDS_AT_A_TIME = 50
 

@@ -1,4 +1,4 @@
-"""Book a seat: one local step, its undo, and a claim that refuses to let go of a seat that is taken."""
+"""Book a seat: one local step, its undo, and a claim that refuses to cancel a seat that is taken."""
 
 from __future__ import annotations
 
