@@ -1,4 +1,4 @@
-"""The preview of a cancellation: what it says is what then happens, in every state an order can be in."""
+"""The preview of a cancellation says what then happens, for every status of an order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One door for every cancellation: the customer's, the operator's, the clock's."""
+"""Cancellations by the customer, by an operator and by the timer."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_a_cancellation_by_the_sagas_own_address_names_its_author(alice, runner)
         assert (order.status, order.cancelled_by) == ("CANCELLED", expected)
 
 
-def test_a_second_cancellation_is_told_that_the_first_is_under_way(alice, runner) -> None:
+def test_a_second_cancellation_is_refused_while_the_first_is_running(alice, runner) -> None:
     order, _ = placed(alice)
     assert alice.post(f"/api/orders/{order.pk}/cancel").status_code == 202
     response = alice.post(f"/api/orders/{order.pk}/cancel/")

@@ -1,4 +1,4 @@
-"""The payment provider is on hold for longer than anything else lasts."""
+"""The payment provider is on hold for hours: longer than reservations and deadlines last."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The stock: never negative, never oversold, never lost."""
+"""The stock is never negative, never oversold and never lost."""
 
 from __future__ import annotations
 

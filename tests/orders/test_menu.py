@@ -1,4 +1,4 @@
-"""The menu: everybody reads it, a restaurant's staff keeps it, and orders lose nothing by it."""
+"""The menu: everybody reads it, the staff of a restaurant changes it, and reservations of orders stay valid."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SOUP: dict[str, Any] = {"sku": "soup", "restaurant": "Campus Store", "name": "So
 
 @pytest.fixture
 def cook(db: None) -> APIClient:
-    """Keeps the menu of the Campus Store."""
+    """A member of the staff of the Campus Store."""
     RestaurantStaff.objects.create(username="cook", restaurant="Campus Store")
     return client("cook", role="restaurant")
 

@@ -107,7 +107,7 @@ def test_the_saga_of_an_order_tells_its_history(alice, runner) -> None:
     runner.run_to_end()
     shown = alice.get(f"/api/orders/{order.pk}/saga").json()
     assert shown.keys() == {"id", "orderId", "status", "currentStep", "history"}
-    assert shown["currentStep"] == "Completed", "never null, also when there is no step to do"
+    assert shown["currentStep"] == "Completed", "never null, even when no step is left"
     assert (shown["id"], shown["orderId"], shown["status"]) == (str(saga.pk), str(order.pk), "COMPLETED")
     assert shown["history"][0].keys() == {"step", "status", "message", "timestamp"}
     steps = [entry["step"] for entry in shown["history"]]
