@@ -1,4 +1,4 @@
-"""Captured money: taken once, given back at most once, whatever is lost on the way."""
+"""Money is captured once and refunded at most once, whatever requests or replies are lost."""
 
 from __future__ import annotations
 
