@@ -1,4 +1,4 @@
-"""What the database connections are like."""
+"""The options of the database connections."""
 
 from __future__ import annotations
 
