@@ -182,7 +182,7 @@ def last_event(saga_id: str) -> int:
 
 
 def remember(cluster: Cluster, hit: list[dict[str, Any]], seen: dict[int, int], role: str) -> None:
-    """Remember the sagas that were really interrupted: nothing was recorded between the look and the kill."""
+    """Remember the sagas that were really interrupted: they recorded nothing between the query and the kill."""
     from sagas.models import SagaInstance
     from sagas.statuses import OPEN
     from sagas.storage import storage

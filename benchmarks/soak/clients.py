@@ -65,7 +65,7 @@ def order_plans(orders: list[PlannedOrder], actions: Mapping[str, int], chance: 
 
 @dataclass
 class Clients:
-    """Customers, runners and operators. Each of them is a list of both webs, with a token of their own."""
+    """Customers, runners and operators. Each client is a list of both webs, with the token of one user."""
 
     customers: list[list[Web]]
     runners: list[list[Web]]

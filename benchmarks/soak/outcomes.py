@@ -1,4 +1,4 @@
-"""The status each order must end with, by what its clients were answered."""
+"""The status each order must end with, according to the answers that its clients got."""
 
 from __future__ import annotations
 

@@ -46,8 +46,7 @@ class ProviderFaults:
 def late_effects() -> int:
     """How many requests took effect while their reply was lost.
 
-    The provider loses the first reply to each request about some cards. It keeps every answer with its idempotency
-    key, so these requests can be counted.
+    With some cards the provider loses the first reply to each request. It stores every answer, so these can be counted.
     """
     losing = set(SandboxIntent.objects.using(DATABASE).filter(payment_method=LOSES_REPLY).values_list("pk", flat=True))
     bodies = SandboxAnswer.objects.using(DATABASE).filter(status=200).values_list("body", flat=True)

@@ -1,4 +1,4 @@
-"""One run from the first order to the verdict."""
+"""One run, from the first order to the report."""
 
 from __future__ import annotations
 

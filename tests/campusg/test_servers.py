@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 pytestmark = [pytest.mark.embedded, pytest.mark.slow]
 
 
-def test_a_free_port_is_none_that_outgoing_connections_get() -> None:
+def test_a_free_port_is_outside_the_range_of_outgoing_connections() -> None:
     """Otherwise an outgoing connection could get the port while its server is restarted."""
     linux = Path("/proc/sys/net/ipv4/ip_local_port_range")
     first = int(linux.read_text().split()[0]) if linux.exists() else 49_152  # RFC 6335

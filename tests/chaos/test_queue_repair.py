@@ -1,4 +1,4 @@
-"""Queues that never confirm a message, and queues that may not be written. On a broker that belongs to these tests."""
+"""Queues that never confirm a message, and queues that may not be written. The broker belongs to these tests."""
 
 from __future__ import annotations
 

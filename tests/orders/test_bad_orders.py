@@ -86,7 +86,7 @@ NOT_VALID: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("given", NOT_VALID.values(), ids=NOT_VALID.keys())
-def test_what_is_no_order_is_refused(alice: APIClient, given: Any) -> None:
+def test_an_invalid_order_is_refused(alice: APIClient, given: Any) -> None:
     response = place(alice, given)
     assert response.status_code == 400
     assert code(response) == "request.invalid"
@@ -108,7 +108,7 @@ MALFORMED: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("given", MALFORMED.values(), ids=MALFORMED.keys())
-def test_what_is_no_json_is_refused(alice: APIClient, given: bytes) -> None:
+def test_invalid_json_is_refused(alice: APIClient, given: bytes) -> None:
     response = alice.post("/api/orders", given, content_type="application/json")
     assert response.status_code == 400
     assert code(response) in {"request.malformed", "request.invalid"}

@@ -1,4 +1,4 @@
-"""From CREATED to COMPLETED: a runner accepts, the customer pays, everybody gets their share. And the failures."""
+"""From CREATED to COMPLETED: a runner accepts, the customer pays, everybody gets their share; and each failure."""
 
 from __future__ import annotations
 

@@ -225,7 +225,7 @@ def test_an_invalid_amount_is_refused(caller, cents):
         caller.create(cents=cents)
 
 
-def test_an_unknown_intent_is_no_unknown_outcome(caller):
+def test_an_unknown_intent_is_an_error_and_no_unknown_outcome(caller):
     with pytest.raises(GatewayMisuse):
         caller.gateway.retrieve_intent("pi_0000000000000000")
 

@@ -45,7 +45,7 @@ def test_a_fraction_of_a_cent_is_refused(amount):
 
 
 @pytest.mark.parametrize("text", ["", "-1", "+1", "1.999", "1e3", "NaN", "Infinity", "1,00", " 1", "1.", ".5", "٣"])
-def test_what_is_no_amount_is_refused(text):
+def test_an_invalid_amount_is_refused(text):
     with pytest.raises(NotMoney):
         Money.parse(text, "USD")
 

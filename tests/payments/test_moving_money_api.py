@@ -60,7 +60,7 @@ def test_amounts_are_exact(operator, amount):
 
 
 @pytest.mark.parametrize("amount", ["0", "-1", "1.999", "NaN", "1e3", "", None, True, [], 1.001])
-def test_what_is_no_amount_is_refused(operator, amount):
+def test_an_invalid_amount_is_refused(operator, amount):
     body = {"order_id": str(uuid.uuid4()), "customer_id": "alice", "amount": amount}
     assert operator.post("/api/payments/authorize", body, format="json").status_code == 400
 

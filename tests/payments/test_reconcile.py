@@ -83,7 +83,7 @@ def test_a_second_authorization_of_a_live_payment_is_cancelled_and_the_first_one
     assert case.row.status == PaymentStatus.AUTHORIZED
 
 
-def test_a_hold_that_came_alive_after_its_payment_was_voided_is_cancelled():
+def test_a_hold_of_a_voided_payment_is_cancelled():
     case = Case()
     case.authorize()
     Payment.objects.update(status=PaymentStatus.VOIDED)

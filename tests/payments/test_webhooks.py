@@ -124,7 +124,7 @@ def test_forged_and_bit_flipped_signatures_are_all_refused():
     assert accepted == 0
 
 
-def test_doubled_and_shuffled_events_are_each_acted_on_once():
+def test_repeated_and_shuffled_events_are_each_handled_once():
     cases = [half_authorized() for _ in range(5)]
     events = [event_about(case.row.intent_id) for case in cases]
     deliveries = events * 10

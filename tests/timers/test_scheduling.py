@@ -208,7 +208,7 @@ def test_cancelling_a_timer_that_does_not_exist_does_nothing() -> None:
     steps.cancel_timer(order_id="never")
 
 
-def test_a_timer_cancelled_before_it_was_set_stays_off() -> None:
+def test_a_timer_cancelled_before_it_was_started_does_not_start() -> None:
     """An order may be accepted while the saga that created it has not started the timer yet."""
     steps.cancel_timer(order_id="o1")
     steps.start_timer(order_id="o1", owner="alice", saga_id="s1")

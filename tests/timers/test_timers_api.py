@@ -91,7 +91,7 @@ def test_a_timer_that_cannot_fire_is_refused(
     assert not ScheduledEvent.objects.exists()
 
 
-def test_a_number_json_has_no_word_for_is_refused(olga: APIClient, handler: Recorder) -> None:
+def test_a_number_that_json_cannot_express_is_refused(olga: APIClient, handler: Recorder) -> None:
     text = json.dumps(body(payload={"n": 0})).replace('"n": 0', '"n": 1e400')
     response = olga.post("/api/schedule", text, content_type="application/json")
     assert response.status_code == 400
@@ -142,7 +142,7 @@ def test_an_event_is_cancelled_once(olga: APIClient, handler: Recorder, prefix: 
 
 
 @pytest.mark.parametrize("event_id", ["nonsense", pytest.param(str(uuid.uuid4()), id="unknown")])
-def test_what_is_no_event_is_not_found(olga: APIClient, event_id: str) -> None:
+def test_an_id_of_no_event_is_not_found(olga: APIClient, event_id: str) -> None:
     for response in (olga.get(f"/api/events/{event_id}"), olga.post(f"/api/events/{event_id}/cancel")):
         assert response.status_code == 404
         assert response.json()["code"] == "timer.unknown_event"
