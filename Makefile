@@ -1,13 +1,14 @@
-.PHONY: up test test-quick format lint imports types checks migrations ops ci chaos bench late-effects races sweep-bench verify-bench rolling-deploy recovery soak soak-plain
+.PHONY: up test test-quick docs format lint imports types checks migrations ops ci chaos bench late-effects races sweep-bench verify-bench rolling-deploy recovery soak soak-plain
 
 # Written by `.ci/run` when it has installed the development tools.
 tools := .venv/requirements-dev.installed
 $(tools): requirements.txt requirements-test.txt requirements-dev.txt ; .ci/run tools
-format bench late-effects races sweep-bench verify-bench rolling-deploy recovery soak soak-plain: $(tools)
+docs format bench late-effects races sweep-bench verify-bench rolling-deploy recovery soak soak-plain: $(tools)
 
 up: ; python3 manage.py up
 test: ; python3 manage.py test $(ARGS)
 test-quick: ; python3 manage.py test --quick $(ARGS)
+docs: ; .venv/bin/python -m tests.documents
 format: ; .venv/bin/ruff format . && .venv/bin/ruff check --fix .
 lint imports types checks migrations ops: ; .ci/run $@
 ci: ; .ci/run

@@ -83,6 +83,10 @@ class Phase(Labelled):
     DONE = "DONE"
 
 
+#: Phases that the sweep does not end: a saga stays there until something else sends it on.
+SUSPENDED = frozenset({Phase.HELD})
+
+
 class Action(Labelled):
     """What happened: one word per fact, used in the history, in logs and in metrics."""
 

@@ -19,6 +19,7 @@ DOCUMENTS = [
 ]
 NAMED_TEST = re.compile(r"(tests/[\w/]+\.py)::(test_\w+)")
 LINK = re.compile(r"\[[^\]]+\]\(([^)#\s]+)[^)]*\)")
+HEADING = re.compile(r"\[[^\]]+\]\(((?!\w+://)[^)#\s]*)#([^)\s]+)\)")
 
 
 def test_the_readme_shows_the_saga_as_it_is() -> None:
@@ -43,6 +44,27 @@ def test_every_test_that_the_documents_name_exists() -> None:
     missing = [f"{path}::{name}" for path, name in sorted(named) if f"def {name}(" not in _text(ROOT / path)]
     assert named
     assert missing == []
+
+
+def test_every_document_is_in_the_index() -> None:
+    index = ROOT / "docs" / "README.md"
+    named = {(index.parent / target).resolve() for target in LINK.findall(index.read_text())}
+    unnamed = [path for path in DOCUMENTS if path != index and not {path, path.parent} & named]
+    assert unnamed == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_to_a_heading_find_it(document: Path) -> None:
+    found = HEADING.findall(document.read_text())
+    linked = [(document.parent / path if path else document, heading) for path, heading in found]
+    missing = [f"{path}#{heading}" for path, heading in linked if heading not in _headings(_text(path))]
+    assert missing == []
+
+
+def _headings(text: str) -> set[str]:
+    """The fragments that GitHub makes of headings."""
+    titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
 def _text(path: Path) -> str:

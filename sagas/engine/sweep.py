@@ -16,7 +16,7 @@ from sagas.failpoints import Failpoint, reach
 from sagas.holds import holds, release
 from sagas.machine.decisions import Machine
 from sagas.machine.state import Row
-from sagas.statuses import Phase
+from sagas.statuses import SUSPENDED, Phase
 from sagas.storage import storage
 
 logger = logging.getLogger("sagas")
@@ -99,8 +99,8 @@ def _redispatch(row: Row, cause: str) -> bool:
         storage().save(row)
         return False
     machine = Machine(saga, options())
-    if row.held_by:
-        machine.stay_held(row)  # `release` sends it on
+    if row.phase in SUSPENDED:
+        machine.stay_suspended(row)
         storage().save(row)
         return False
     unanswered = saga.steps[row.position].uses if row.has_own_call else ""

@@ -230,10 +230,10 @@ class Machine:
         message = f"{words(name)} waits until {dependency} is no longer on hold"
         record(row, self.saga, Event(Action.HELD, name, "HELD", message, attempt=attempt))
         row.held_since = row.now
-        self.stay_held(row)
+        self.stay_suspended(row)
 
-    def stay_held(self, row: Row) -> None:
-        """Only says when to look again: the hold itself ends when the dependency is released."""
+    def stay_suspended(self, row: Row) -> None:
+        """Only says when to look again. A hold, for example, ends when its dependency is released."""
         jitter = random.uniform(0, RECHECK_JITTER)  # noqa: S311 - spreads load; no secret depends on it
         row.wake_at = row.now + self.options.hold_recheck * (1 + jitter)
 

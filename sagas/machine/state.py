@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sagas.statuses import OPEN, Action, Direction, Phase, Status
+from sagas.statuses import OPEN, SUSPENDED, Action, Direction, Phase, Status
 
 
 @dataclass(slots=True)
@@ -86,8 +86,8 @@ class Row:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether it waits for a retry or for a dependency on hold; the sweep sends it on when the time has come."""
-        return self.phase in (Phase.RETRYING, Phase.HELD)
+        """Whether it waits for a retry, or is suspended; a message or a `link_error` call does not send it on."""
+        return self.phase is Phase.RETRYING or self.phase in SUSPENDED
 
     @property
     def has_own_call(self) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 
 from sagas.definition.saga import Compensation, Saga
 from sagas.machine.state import Event, Row
-from sagas.statuses import FINAL, OPEN, Action, Direction, Phase, Status
+from sagas.statuses import FINAL, OPEN, SUSPENDED, Action, Direction, Phase, Status
 
 #: Statuses of an answer that came after its saga had moved on: its lease still stood and ends now, or it had none left.
 LATE = "LATE"
@@ -87,7 +87,7 @@ def _fenced(row: Row, saga: Saga, event: Event) -> None:
 
 
 def _redispatched(row: Row, saga: Saga, event: Event) -> None:
-    _require(row.status in OPEN and row.phase is not Phase.HELD, event, f"the saga is {row.status}, {row.phase}")
+    _require(row.status in OPEN and row.phase not in SUSPENDED, event, f"the saga is {row.status}, {row.phase}")
     _end_call(row)
     row.dispatches += 1
 
