@@ -1,11 +1,11 @@
-"""Thousands of orders over a network that loses, delays and repeats, judged by the provider's own ledger.
+"""Thousands of orders over a network that loses, delays and repeats requests, checked with the provider's ledger.
 
     python benchmarks/late_effects.py --orders 5000 --seed 1
 
-Each request may be lost before or after its effect, arrive late (after the undo, too), or meet a stored 500; each
-process may die between any two requests; each webhook comes twice. In the end no hold may be left without a live
-payment, no order may have been authorized twice, and both ledgers must agree to the cent. Uses a throw-away SQLite
-file unless DATABASE_URL is set.
+A request may be lost before or after its effect, arrive late (even after the undo), or get a stored error 500. The
+process may die between two requests. Each webhook comes twice. At the end no hold may be left without an authorized
+payment, no order may have been authorized twice, and both ledgers must agree to the cent. Uses a temporary SQLite file
+if DATABASE_URL is not set.
 """
 
 # ruff: noqa: E402 - Django must be set up before the product is imported
@@ -52,12 +52,12 @@ from payments.sandbox.wire import Request
 from sagas.errors import Refusal
 
 SECRET = "whsec_late_effects"
-SHARE_OF_TROUBLE = 30  # percent of all requests
-ATTEMPTS_IN_TROUBLE = 6
-ATTEMPTS_IN_PEACE = 6
-LATEST_ARRIVAL = 25  # requests later
+FAULT_PERCENT = 30  # of all requests
+ATTEMPTS_WITH_FAULTS = 6
+ATTEMPTS_WITHOUT_FAULTS = 6
+LATEST_ARRIVAL = 25  # after this many other requests
 CARDS = ["pm_card_visa"] * 8 + ["pm_card_chargeDeclined", "pm_card_authenticationRequired"]
-TROUBLES = [
+FAULTS = [
     *(FaultKind.TIMEOUT_BEFORE, FaultKind.TIMEOUT_AFTER, FaultKind.TIMEOUT_AFTER, "late", "late", "crash_before"),
     *("crash_after", FaultKind.SAVED_500, FaultKind.SAVED_500_AFTER, FaultKind.RATE_LIMITED, FaultKind.GARBAGE),
 ]
@@ -68,12 +68,12 @@ class Crash(BaseException):
 
 
 class LateNetwork(FakeStripe):
-    """Between the SDK and the provider: some requests arrive long after the client gave up."""
+    """The network between the SDK and the provider. Some requests arrive after the client gave up."""
 
     def __init__(self, source: random.Random) -> None:
-        super().__init__(chaos=self._trouble_at_provider)
+        super().__init__(chaos=self._fault_at_provider)
         self.source = source
-        self.is_troubled = True
+        self.has_faults = True
         self.counts: Counter[str] = Counter()
         self.clock = 0
         self._kind = ""
@@ -98,7 +98,7 @@ class LateNetwork(FakeStripe):
         return answer
 
     def deliver_late(self, *, until: int | None = None) -> None:
-        """Nobody waits for these answers any more."""
+        """Deliver the late requests that are due. No client waits for these answers any more."""
         due = [arrival for arrival in self._late if until is None or arrival[0] <= until]
         self._late = [arrival for arrival in self._late if arrival not in due]
         for _, (method, url, headers, post_data) in due:
@@ -106,19 +106,19 @@ class LateNetwork(FakeStripe):
             super().request(method, url, headers, post_data)
 
     def _draw(self, method: str) -> str:
-        if not self.is_troubled or self.source.randrange(100) >= SHARE_OF_TROUBLE:
+        if not self.has_faults or self.source.randrange(100) >= FAULT_PERCENT:
             return ""
-        kind = str(self.source.choice(TROUBLES))
+        kind = str(self.source.choice(FAULTS))
         is_read = method.upper() == "GET"
         return FaultKind.TIMEOUT_AFTER.value if is_read and kind.startswith(("saved", "late")) else kind
 
-    def _trouble_at_provider(self, _operation: str, _request: Request) -> str:
+    def _fault_at_provider(self, _operation: str, _request: Request) -> str:
         return self._kind if self._kind in FaultKind.values else ""
 
 
 @dataclass
 class Order:
-    """One order and what is wanted of its money."""
+    """One order, and what shall happen to its money."""
 
     source: random.Random
     network: LateNetwork
@@ -130,12 +130,12 @@ class Order:
         self.payment_id, self.order_id = (str(uuid.UUID(int=self.source.getrandbits(128), version=4)) for _ in "po")
         self.total = self.source.randrange(100, 10_000)
         self.card = self.source.choice(CARDS)
-        self.wants = self.source.choice(["hold", "undo", "undo", "capture", "payout", "refund", "undo_captured"])
+        self.goal = self.source.choice(["hold", "undo", "undo", "capture", "payout", "refund", "undo_captured"])
 
     def run(self) -> None:
-        """As the engine would: forward; when the answer is no or the attempts run out, back."""
+        """Act as the engine does: go forward, and go back after a refusal or when no attempt is left."""
         outcome = self._attempt(self._authorize)
-        if outcome != "done" or self.wants == "undo":
+        if outcome != "done" or self.goal == "undo":
             self._insist(self._revert)
             return
         steps.hold_escrow(
@@ -146,7 +146,7 @@ class Order:
             delivery_fee_cents=self.total // 5,
             currency="USD",
         )
-        if self.wants == "hold":
+        if self.goal == "hold":
             return
         if self._attempt(lambda: capture.capture(self.payment)) != "done":
             self._insist(self._revert)
@@ -154,13 +154,13 @@ class Order:
         self._after_capture()
 
     def _after_capture(self) -> None:
-        if self.wants in ("payout", "refund"):
+        if self.goal in ("payout", "refund"):
             recipients = payout.Recipients(restaurant="acct_diner", runner="acct_rosa", platform_fee_basis_points=700)
             self._insist(lambda: payout.release_escrow(self.order_id, recipients))
-        if self.wants == "refund":
+        if self.goal == "refund":
             part = self.source.randrange(1, self.total)
             self._insist(lambda: refund.refund(self.payment, amount_cents=part, key="part", reason="cold"))
-        if self.wants == "undo_captured":
+        if self.goal == "undo_captured":
             self._insist(self._revert)
 
     def _authorize(self) -> None:
@@ -184,7 +184,7 @@ class Order:
     def payment(self) -> Payment:
         return Payment.objects.get(pk=self.payment_id)
 
-    def _attempt(self, action: Callable[[], object], attempts: int = ATTEMPTS_IN_TROUBLE) -> str:
+    def _attempt(self, action: Callable[[], object], attempts: int = ATTEMPTS_WITH_FAULTS) -> str:
         for _ in range(attempts):
             self._webhook()
             try:
@@ -197,18 +197,18 @@ class Order:
         return "unknown"
 
     def _insist(self, action: Callable[[], object]) -> None:
-        """An undo and a payout are repeated until they are done; in the end the network recovers."""
+        """Repeat an undo or a payout until it is done. The last attempts are made without faults."""
         if self._attempt(action) == "done":
             return
-        self.network.is_troubled = False
+        self.network.has_faults = False
         try:
-            if self._attempt(action, ATTEMPTS_IN_PEACE) == "unknown":
-                raise AssertionError(f"{self.payment_id} never came to an end")
+            if self._attempt(action, ATTEMPTS_WITHOUT_FAULTS) == "unknown":
+                raise AssertionError(f"{self.payment_id} has no known outcome")
         finally:
-            self.network.is_troubled = True
+            self.network.has_faults = True
 
     def _webhook(self) -> None:
-        """The provider tells of one of this order's intents, twice."""
+        """The provider sends an event about one of this order's intents, twice."""
         intent = SandboxIntent.objects.filter(metadata__order_id=self.order_id).order_by("id").first()
         if intent is None or self.source.randrange(3):
             return
@@ -226,19 +226,19 @@ class Order:
 
 
 def judge() -> dict[str, int]:
-    """Compare the provider's ledger with ours. Everything but the counts of orders must be zero."""
+    """Compare the provider's ledger with ours. Every count must be zero."""
     verdict: Counter[str] = Counter(leaked_holds=0)
     payments = {payment.intent_id: payment for payment in Payment.objects.exclude(intent_id="")}
-    live_or_taken: Counter[str] = Counter()
+    authorizations: Counter[str] = Counter()
     for intent in SandboxIntent.objects.iterator():
         payment = payments.get(intent.id)
         is_live = intent.status == "requires_capture"
         if is_live and (payment is None or payment.status != PaymentStatus.AUTHORIZED):
             verdict["leaked_holds"] += 1
-        live_or_taken[intent.metadata["order_id"]] += intent.authorizations
+        authorizations[intent.metadata["order_id"]] += intent.authorizations
         ours = (payment.captured_cents, payment.refunded_cents) if payment else (0, 0)
         verdict["cents_apart"] += abs(intent.amount_received - ours[0]) + abs(intent.amount_refunded - ours[1])
-    verdict["double_authorizations"] = sum(count > 1 for count in live_or_taken.values())
+    verdict["double_authorizations"] = sum(count > 1 for count in authorizations.values())
     authorized = Payment.objects.filter(status=PaymentStatus.AUTHORIZED).values_list("intent_id", flat=True)
     alive = set(SandboxIntent.objects.filter(status="requires_capture").values_list("id", flat=True))
     verdict["payments_without_their_hold"] = len(set(authorized) - alive)
@@ -277,7 +277,7 @@ def main() -> int:
     with use_gateway(gateway):
         for _ in range(options.orders):
             Order(source, network).run()
-        network.is_troubled = False
+        network.has_faults = False
         network.deliver_late()
         verdict = judge()
         drifts = Counter(finding.drift.value for finding in reconcile.reconcile(grace=reconcile.timedelta(0)))

@@ -1,9 +1,9 @@
-"""Races that exactly one may win, on real PostgreSQL: accept × expiry, accept × cancel, many runners, many customers.
+"""Races with exactly one winner, on PostgreSQL: accept × expiry, accept × cancel, many runners, many customers.
 
     DATABASE_URL=postgres://… python -m benchmarks.races --rounds 1000
 
-Prints one line a race and exits 1 if any round had two winners, none, or left something behind. Uses a database of its
-own on the server that DATABASE_URL names and drops it afterwards.
+Prints one line for each race. Exits 1 if a round had two winners or none, or left something reserved. Uses a database
+of its own on the server that DATABASE_URL names, and drops it at the end.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ AT_ONCE = 25
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Races that exactly one may win.")
+    parser = argparse.ArgumentParser(description="Races with exactly one winner.")
     parser.add_argument("--rounds", type=int, default=1000)
     rounds = parser.parse_args().rounds
     with scratch_database("campusg_races"):
@@ -46,33 +46,33 @@ def accept_meets_expiry(runner: Any, rounds: int) -> bool:
     from timers.models import ScheduledEvent
     from timers.services import fire_due
 
-    def contest(order: Any) -> tuple[int, Any]:
+    def race(order: Any) -> tuple[int, Any]:
         ScheduledEvent.objects.filter(entity_id=str(order.pk)).update(due_at="2020-01-01T00:00:00Z")
         accepted, _ = at_once([lambda: accept(order, "rita"), fire_due])
         return accepted, 202 if order_status(order) == "CANCELLING" else 409
 
-    return report("accept × expiry", runner, rounds, contest)
+    return run_rounds("accept × expiry", runner, rounds, race)
 
 
 def accept_meets_cancel(runner: Any, rounds: int) -> bool:
-    def contest(order: Any) -> tuple[int, Any]:
+    def race(order: Any) -> tuple[int, Any]:
         accepted, cancelled = at_once([lambda: accept(order, "rita"), lambda: cancel(order)])
         return accepted, cancelled
 
-    return report("accept × cancel", runner, rounds, contest)
+    return run_rounds("accept × cancel", runner, rounds, race)
 
 
-def report(name: str, runner: Any, rounds: int, contest: Callable[[Any], tuple[int, int]]) -> bool:
-    """Run the contest on one order a round; one side must get its 2xx, the other 409."""
+def run_rounds(name: str, runner: Any, rounds: int, race: Callable[[Any], tuple[int, int]]) -> bool:
+    """Run the race for one new order in each round. One side must get its 2xx, the other one a 409."""
     started_at, outcomes, wrong = time.monotonic(), Counter[str](), 0
     for _ in range(rounds):
         order = created_order(runner)
-        accepted, cancelled = contest(order)
+        accepted, cancelled = race(order)
         is_won = (accepted == 200) != (cancelled == 202) and max(accepted, cancelled) == 409
         runner.run_to_end()
         wrong += not (is_won and is_consistent(order))
         outcomes["accepted" if accepted == 200 else "cancelled"] += 1
-    return tell(name, rounds, dict(outcomes), wrong, started_at)
+    return report(name, rounds, dict(outcomes), wrong, started_at)
 
 
 def many_runners(runner: Any) -> bool:
@@ -82,13 +82,13 @@ def many_runners(runner: Any) -> bool:
     statuses = Counter(at_once([lambda n=n: accept(order, f"runner-{n}") for n in range(RUNNERS)]))
     runner.run_to_end()
     wrong = int((statuses[200], statuses[409]) != (1, RUNNERS - 1) or not is_consistent(order))
-    return tell(
+    return report(
         f"{RUNNERS} runners, one order", 1, {str(key): value for key, value in statuses.items()}, wrong, started_at
     )
 
 
 def many_customers(runner: Any) -> bool:
-    """Everybody passes the door while there is enough; the reservation decides."""
+    """Many orders are accepted while there is enough food; the reservation decides who gets it."""
     from orders.models import MenuItem, Order
 
     started_at = time.monotonic()
@@ -102,26 +102,26 @@ def many_customers(runner: Any) -> bool:
     statuses = Counter(Order.objects.filter(lines__sku="portion").values_list("status", flat=True))
     item = MenuItem.objects.get(pk="portion")
     wrong = int((statuses["CREATED"], item.reserved, item.available) != (PORTIONS, PORTIONS, 0))
-    return tell(f"{CUSTOMERS} customers, {PORTIONS} portions", 1, dict(statuses), wrong, started_at)
+    return report(f"{CUSTOMERS} customers, {PORTIONS} portions", 1, dict(statuses), wrong, started_at)
 
 
 def drain(runner: Any) -> None:
-    """One worker: deliver messages until there are none."""
+    """Act as one worker: deliver messages until there are none."""
     while True:
         try:
             if not runner.deliver():
                 return
-        except IndexError:  # another worker took the last one between our look and our grip
+        except IndexError:  # another worker has taken the last message
             return
 
 
-def tell(name: str, rounds: int, outcomes: dict[str, int], wrong: int, started_at: float) -> bool:
+def report(name: str, rounds: int, outcomes: dict[str, int], wrong: int, started_at: float) -> bool:
     took = time.monotonic() - started_at
     sys.stdout.write(f"{name:30} rounds {rounds:5}  {outcomes}  wrong {wrong}  {took:.1f} s\n")
     return wrong == 0
 
 
-# -- the people --------------------------------------------------------------------------------------------------
+# -- the clients -------------------------------------------------------------------------------------------------
 @cache
 def api(username: str, role: str = "") -> Any:
     from django.contrib.auth.models import Group, User
@@ -165,7 +165,7 @@ def order_status(order: Any) -> str:
 
 
 def is_consistent(order: Any) -> bool:
-    """Accepted and paid, or cancelled with nothing left."""
+    """Accepted and paid, or cancelled with nothing reserved."""
     from orders.models import StockReservation
     from payments.models import Payment
 

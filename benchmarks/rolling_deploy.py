@@ -1,12 +1,12 @@
-"""Deploy this release over the one before while orders are placed, and go back again: nothing may be stranded.
+"""Deploy this release over the one before while orders are placed, and go back again: no saga may be stranded.
 
     python -m benchmarks.rolling_deploy --orders 240
 
-Four stages on a PostgreSQL and a RabbitMQ of its own: the old release alone; its database migrated and both releases
-side by side; the new one alone; both again and then the old one alone. In each stage a quarter of the orders is placed,
-through any web that is up, and each is then left, declined, cancelled, accepted, delivered or refunded. Every sixth
-second a child of some worker is killed. In the end every saga must have ended, every order must be what its clients
-made of it, and `manage.py verify` of the new release must find nothing.
+Four stages on a PostgreSQL and a RabbitMQ of its own: the old release alone; both releases after the database was
+migrated; the new release alone; both again, and then the old one alone. In each stage a quarter of the orders is placed
+through any web that is up, and each order is then left alone, declined, cancelled, accepted, delivered or refunded.
+Every six seconds a child of a worker is killed. At the end every saga must have ended, every order must have the
+expected status, and `manage.py verify` of the new release must find nothing.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from pathlib import Path
 
 import psycopg2
 
-from tests.harness.web import Answer, Web
+from tests.harness.web import Response, Web
 from tests.servers import PrivateServers, children_of, free_port
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -40,7 +40,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RELEASE_BEFORE = "ca8a712"
 METHODS = ("pm_card_visa", "pm_sandbox_timeout_after", "pm_sandbox_timeout_before", "pm_card_chargeDeclined")
 PLANS = {"leave": 30, "cancel": 20, "accept": 15, "complete": 20, "refund": 15}
-#: What each plan makes of an order whose card is not declined.
+#: The status each plan leads to, if the card is not declined.
 ENDS = {
     "leave": "CREATED", "cancel": "CANCELLED", "accept": "ACCEPTED", "complete": "COMPLETED", "refund": "CANCELLED",
 }  # fmt: skip
@@ -117,7 +117,7 @@ class Release:
             )  # fmt: skip
 
     def stop(self) -> None:
-        """As a deploy does it: everything is asked to end, and is killed if it does not."""
+        """As in a deploy: each process is asked to end, and killed if it does not."""
         self.port = 0
         for process in self.processes:
             process.terminate()
@@ -144,12 +144,12 @@ class Order:
 
 @dataclass
 class Clients:
-    """Customers, runners and an operator, who ask again until they are answered, at any web that is up."""
+    """A customer, a runner and an operator. They repeat a request, to any web that is up, until it is answered."""
 
     releases: list[Release]
     tokens: dict[str, str]
     chance: random.Random
-    answers: Counter[str] = field(default_factory=Counter)
+    responses: Counter[str] = field(default_factory=Counter)
 
     def serve(self, order: Order) -> None:
         body = {
@@ -169,27 +169,29 @@ class Clients:
         if order.plan == "refund":
             self._insist("olga", "POST", f"/api/orders/{order.id}/cancel", {"reason_code": "other", "reason": "Cold"})
 
-    def _insist(self, who: str, method: str, path: str, body: object) -> Answer:
-        """Ask until it is done: what is refused now (not created yet, still being paid) may be granted later."""
+    def _insist(self, who: str, method: str, path: str, body: object) -> Response:
+        """Repeat the request until it is granted: an order may not be created yet, or still be paid."""
         key, deadline = secrets.token_hex(8), time.monotonic() + PATIENCE_SECONDS
         while time.monotonic() < deadline:
             up = [release.port for release in self.releases if release.port]
             try:
-                answer = Web(self.chance.choice(up), self.tokens[who]).ask(method, path, body, key=key, timeout=20)
+                response = Web(self.chance.choice(up), self.tokens[who]).request(
+                    method, path, body, key=key, timeout=20
+                )
             except (OSError, IndexError):
                 time.sleep(0.5)  # no web is up, or it went away
                 continue
-            self.answers[f"{method} {path.rsplit('/', 1)[-1]} {answer.status}"] += 1
-            if answer.status < 300 or answer.body.get("code") == "saga.already_cancelling":
-                return answer
-            key = key if answer.status >= 500 else secrets.token_hex(8)
+            self.responses[f"{method} {path.rsplit('/', 1)[-1]} {response.status}"] += 1
+            if response.status < 300 or response.body.get("code") == "saga.already_cancelling":
+                return response
+            key = key if response.status >= 500 else secrets.token_hex(8)
             time.sleep(0.5)
         raise SystemExit(f"{who} was never granted {method} {path}")
 
 
 @contextmanager
 def killer(releases: list[Release], chance: random.Random) -> Iterator[Counter[str]]:
-    """Kills a child of some worker every few seconds."""
+    """Kill a child of a worker every few seconds."""
     kills: Counter[str] = Counter()
     is_over = threading.Event()
 
@@ -243,7 +245,7 @@ def run(orders: list[Order], chance: random.Random, before: str) -> int:
             _deploy_and_go_back(old, new, clients, orders)
             seconds = _wait_for_end(servers.urls["postgres"])
         print(f"at rest {seconds:.1f} s after the last answer; children killed: {dict(kills)}")
-        print("answers: " + ", ".join(f"{what} × {count}" for what, count in sorted(clients.answers.items())))
+        print("answers: " + ", ".join(f"{what} × {count}" for what, count in sorted(clients.responses.items())))
         return _judge(servers.urls["postgres"], new, orders)
 
 
@@ -285,7 +287,7 @@ def _wait_for_end(url: str) -> float:
 
 
 def _judge(url: str, new: Release, orders: list[Order]) -> int:
-    """Prints what is wrong; returns how much."""
+    """Print what is wrong. Returns how many findings there are."""
     final = "('COMPLETED', 'COMPENSATED', 'CANCELLED', 'FAILED')"
     stranded = _query(
         url, f"SELECT id, name, status, position, error FROM sagas_sagainstance WHERE status NOT IN {final}"

@@ -1,4 +1,4 @@
-"""What a measurement runs on: a database of its own beside the one DATABASE_URL names, or servers of its own."""
+"""What benchmarks run on: a new database on the server that DATABASE_URL names, or private servers."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 @contextmanager
 def scratch_database(name: str) -> Iterator[None]:
-    """Create `name`_<pid>, point DATABASE_URL at it, set Django up and migrate; drop it in the end.
+    """Create the database `name`_<pid>, set DATABASE_URL to it, set Django up and migrate. Drop it at the end.
 
-    Without a PostgreSQL in DATABASE_URL a private one is started: only there can two connections race.
+    If DATABASE_URL names no PostgreSQL, a private one is started: two connections cannot race on SQLite.
     """
     if os.environ.get("DATABASE_URL", "").startswith("postgres"):
         with _database(name):
@@ -40,8 +40,8 @@ def scratch_database(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def private_city(**settings: str) -> Iterator[tuple[PrivateServers, dict[str, str]]]:
-    """A PostgreSQL and a RabbitMQ of one's own, Django set up on them, and the environment of processes beside."""
+def private_servers(**settings: str) -> Iterator[tuple[PrivateServers, dict[str, str]]]:
+    """A private PostgreSQL and RabbitMQ, with Django set up on them, and the environment for more processes."""
     from tests.servers import PrivateServers
 
     with PrivateServers(["postgres", "rabbitmq"]) as servers:
@@ -73,7 +73,7 @@ def _database(name: str) -> Iterator[None]:
 def set_up() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "campusg.settings")
     os.environ.setdefault("CAMPUSG_LOG_LEVEL", "CRITICAL")
-    os.environ.setdefault("CAMPUSG_LOG_FORMAT", "json")  # the console format has a level of its own for requests
+    os.environ.setdefault("CAMPUSG_LOG_FORMAT", "json")  # the console format sets another level for requests
     os.environ.update(CAMPUSG_RATE_READ="", CAMPUSG_RATE_WRITE="", CAMPUSG_ALLOWED_HOSTS="testserver")
     import django
     from django.core.management import call_command

@@ -1,10 +1,10 @@
-"""Thousands of timers expire at once, with two beats and two workers: each order is cancelled, and cancelled once.
+"""Thousands of timers are due at once, with two beats and two workers: each order must be cancelled exactly once.
 
     python -m benchmarks.sweep_timers --timers 10000
 
-Starts a PostgreSQL and a RabbitMQ of its own and real beats and workers. Prints when the last timer had fired and when
-the last order was CANCELLED with its authorization released, and the plan of the sweep's query; exits 1 if an order was
-cancelled twice or not at all, if a hold is left, or if the plan reads the whole table.
+Starts a PostgreSQL and a RabbitMQ of its own, and real beats and workers. Prints when the last timer had fired, when
+the last order was CANCELLED with its authorization released, and the plan of the sweep's query. Exits 1 if an order was
+cancelled twice or not at all, if an authorization is left, or if the plan reads the whole table.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.scratch import private_city
+from benchmarks.scratch import private_servers
 from tests.harness.fleet import Fleet
 
 BATCH = 1_000
@@ -32,16 +32,16 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--beats", type=int, default=2)
     options = parser.parse_args()
-    with private_city(CAMPUSG_TIMER_SWEEP_SECONDS="2") as (servers, environment):
-        plant(options.timers)
+    with private_servers(CAMPUSG_TIMER_SWEEP_SECONDS="2") as (servers, environment):
+        create_timers(options.timers)
         plan = plan_of_the_sweep()
         with Fleet(environment, Path(servers.folder)) as fleet:
             took = sweep(fleet, options)
-        return tell(options, took, plan)
+        return report(options, took, plan)
 
 
-def plant(count: int) -> None:
-    """Copy one order that really went through the saga `count` times, each with a timer that has run out."""
+def create_timers(count: int) -> None:
+    """Place one order with a saga, and copy its rows `count` times, each with a timer that is due."""
     from django.db import connection
 
     from sagas.testing import Runner
@@ -78,7 +78,7 @@ class Ids:
 
 
 def copy(original: Any, count: int) -> None:
-    """Twins of the order and of everything that belongs to it, at the payment provider too."""
+    """Copy the order and all rows that belong to it, at the payment provider too."""
     from orders.models import Order
     from payments.models import EscrowTransaction, Payment
     from payments.sandbox.models import SandboxIntent
@@ -90,22 +90,23 @@ def copy(original: Any, count: int) -> None:
     escrow = EscrowTransaction.objects.get(order_id=original.pk)
     intent = SandboxIntent.objects.get(pk=payment.intent_id)
     all_ids = [Ids(uuid7(), uuid7(), uuid7(), uuid7(), f"pi_{secrets.token_hex(12)}") for _ in range(count)]
-    Order.objects.bulk_create(twin(original, id=i.order, saga_id=i.saga, payment_id=i.payment) for i in all_ids)
+    Order.objects.bulk_create(copy_of(original, id=i.order, saga_id=i.saga, payment_id=i.payment) for i in all_ids)
     SagaInstance.objects.bulk_create(
-        twin(saga, id=i.saga, key=f"copy:{i.order}", subject=str(i.order), data=data_for(saga.data, i)) for i in all_ids
+        copy_of(saga, id=i.saga, key=f"copy:{i.order}", subject=str(i.order), data=data_for(saga.data, i))
+        for i in all_ids
     )
     Payment.objects.bulk_create(
-        twin(payment, id=i.payment, order_id=i.order, intent_id=i.intent, idempotency_key=f"saga:{i.saga}:authorize")
+        copy_of(payment, id=i.payment, order_id=i.order, intent_id=i.intent, idempotency_key=f"saga:{i.saga}:authorize")
         for i in all_ids
     )
     EscrowTransaction.objects.bulk_create(
-        twin(escrow, id=i.escrow, order_id=i.order, payment_id=i.payment) for i in all_ids
+        copy_of(escrow, id=i.escrow, order_id=i.order, payment_id=i.payment) for i in all_ids
     )
-    SandboxIntent.objects.bulk_create(twin(intent, id=i.intent) for i in all_ids)
-    _alarms(all_ids)
+    SandboxIntent.objects.bulk_create(copy_of(intent, id=i.intent) for i in all_ids)
+    _create_due_timers(all_ids)
 
 
-def _alarms(all_ids: list[Ids]) -> None:
+def _create_due_timers(all_ids: list[Ids]) -> None:
     from django.conf import settings
     from django.utils import timezone
 
@@ -120,7 +121,7 @@ def _alarms(all_ids: list[Ids]) -> None:
     )
 
 
-def twin(row: Any, **changes: Any) -> Any:
+def copy_of(row: Any, **changes: Any) -> Any:
     values = {field.attname: getattr(row, field.attname) for field in row._meta.concrete_fields}  # noqa: SLF001
     return type(row)(**(values | changes))
 
@@ -138,7 +139,7 @@ def plan_of_the_sweep() -> str:
 
 
 def sweep(fleet: Fleet, options: argparse.Namespace) -> tuple[float, float]:
-    """Seconds until the last timer had fired, and until the last order was cancelled."""
+    """Run the sweep. Returns the seconds until the last timer had fired, and until the last order was cancelled."""
     from orders.models import Order
     from timers.models import ScheduledEvent
 
@@ -162,7 +163,7 @@ def sweep(fleet: Fleet, options: argparse.Namespace) -> tuple[float, float]:
     return fired_after, PATIENCE_SECONDS
 
 
-def tell(options: argparse.Namespace, took: tuple[float, float], plan: str) -> int:
+def report(options: argparse.Namespace, took: tuple[float, float], plan: str) -> int:
     from django.db.models import Count
 
     from orders.models import Order

@@ -1,10 +1,10 @@
-"""How long `manage.py verify` takes for many orders, and whether it finds ten rows damaged among them.
+"""How long `manage.py verify` takes for many orders, and whether it finds ten damaged rows among them.
 
     python -m benchmarks.verify_orders --orders 100000
 
-A few dozen orders of every fate really go through the engine, the payment provider and the ledger; then their rows are
-copied under new ids inside the database. Exits 1 if verifying takes longer than `--seconds`, finds anything in the
-healthy set, or finds in the damaged one anything but the damage.
+First a few dozen orders with all possible outcomes go through the engine, the payment provider and the ledger. Then
+their rows are copied inside the database, under new ids. Exits 1 if verifying takes longer than `--seconds`, if it
+finds anything before the damage, or if it does not find exactly the damage after that.
 """
 
 from __future__ import annotations
@@ -22,30 +22,38 @@ from typing import Any
 
 from benchmarks.scratch import scratch_database
 
-#: How many orders of each fate are really placed; their rows are what is multiplied.
-FATES = {"placed": 8, "accepted": 6, "completed": 14, "cancelled": 5, "expired": 2, "failed": 4, "refunded": 1}
-#: The last six digits of a copy's ids, and what stands before them.
+#: How many orders are placed for each outcome. Their rows are then copied.
+ORDERS_BY_OUTCOME = {
+    "placed": 8,
+    "accepted": 6,
+    "completed": 14,
+    "cancelled": 5,
+    "expired": 2,
+    "failed": 4,
+    "refunded": 1,
+}
+#: The last six hex digits of a copy's ids, and the part before them.
 NUMBER = "lpad(to_hex(copy), 6, '0')"
 UUID_START = "([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{6})"
-#: Texts and JSON that name ids, and texts that no two rows may share.
-NAMING_IDS = {
+#: Texts and JSON that contain ids, and texts that must be unique.
+WITH_IDS = {
     "orders_idempotencykey.path", "orders_idempotencykey.location", "orders_idempotencykey.response",
     "payments_payment.idempotency_key", "payments_ledgertransaction.key", "sagas_sagainstance.key",
     "sagas_sagainstance.subject", "sagas_sagainstance.data", "timers_scheduledevent.entity_id",
     "timers_scheduledevent.payload",
 }  # fmt: skip
-MADE_UNIQUE = {"orders_idempotencykey.key", "payments_payment.intent_id"}
+UNIQUE = {"orders_idempotencykey.key", "payments_payment.intent_id"}
 Found = set[tuple[str, str]]
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Verify many orders.")
     parser.add_argument("--orders", type=int, default=100_000)
-    parser.add_argument("--seconds", type=float, default=60.0, help="the longest it may take")
+    parser.add_argument("--seconds", type=float, default=60.0, help="the longest time it may take")
     options = parser.parse_args()
     with scratch_database("verify_orders"):
         originals, took = timed(place_originals)
-        say(f"{originals} orders of {len(FATES)} fates placed in {took:.1f} s")
+        say(f"{originals} orders with {len(ORDERS_BY_OUTCOME)} outcomes placed in {took:.1f} s")
         _, took = timed(lambda: multiply(-(-options.orders // originals)))
         say(f"copied in {took:.1f} s: " + ", ".join(f"{rows:,} {table}" for table, rows in sizes().items()))
         return judge(options.seconds)
@@ -62,7 +70,7 @@ def judge(longest: float) -> int:
     found = {(row["code"], breach["subject"]) for row in damaged["invariants"] for breach in row["examples"]}
     say(f"damaged: exit {damaged['exit']}, {len(expected)} damages, {len(found)} found, {again:.1f} s")
     for code, subject in sorted(expected | found):
-        mark = "found" if (code, subject) in expected & found else "MISSED" if (code, subject) in expected else "BLAMED"
+        mark = "found" if (code, subject) in expected & found else "MISSED" if (code, subject) in expected else "WRONG"
         say(f"  {mark:<6}  {code:<4} {subject}")
     is_right = (healthy["exit"], healthy["breaches"], damaged["exit"], found) == (0, 0, 1, expected)
     return 0 if is_right and max(seconds, again) <= longest else 1
@@ -84,7 +92,7 @@ def verify() -> tuple[dict[str, Any], float]:
 
 
 def cpu_seconds() -> float:
-    """Of this process and, where it runs on this machine, of its database session."""
+    """CPU time of this process and, if the database runs on this machine, of its session there."""
     from django.db import connection
 
     with connection.cursor() as cursor:
@@ -108,15 +116,15 @@ def place_originals() -> int:
     MenuItem.objects.create(sku="soup", restaurant="Campus Store", name="Soup", price="4.50", stock=1_000)
     with Runner() as runner:
         campus = Campus(runner)
-        for fate, count in sorted(FATES.items(), key=lambda item: item[0] != "expired"):
+        for outcome, count in sorted(ORDERS_BY_OUTCOME.items(), key=lambda item: item[0] != "expired"):
             for _ in range(count):
-                getattr(campus, fate)()
+                getattr(campus, outcome)()
     relay()
     return int(Order.objects.count())
 
 
 def relay() -> None:
-    """What goes on beside a live system: nothing waits to be published."""
+    """Mark all events as published, as the relay of a running system does."""
     from django.db.models import F
 
     from sagas.models import SagaEvent
@@ -127,18 +135,18 @@ def relay() -> None:
 
 
 class Campus:
-    """A customer, a runner and an operator, and workers that work at once."""
+    """A customer, a runner and an operator. The sagas run right after each request."""
 
     def __init__(self, runner: Any) -> None:
         from django.contrib.auth.models import Group, User
         from rest_framework.test import APIClient
 
-        self.runner, self.people, self.keys = runner, {}, 0
+        self.runner, self.clients, self.keys = runner, {}, 0
         for name, role in (("alice", "customer"), ("rita", "runner"), ("olga", "operator")):
             user = User.objects.create_user(name)
             user.groups.add(Group.objects.get_or_create(name=role)[0])
-            self.people[name] = APIClient()
-            self.people[name].force_authenticate(user)
+            self.clients[name] = APIClient()
+            self.clients[name].force_authenticate(user)
 
     def placed(self, **more: Any) -> str:
         self.keys += 1
@@ -176,7 +184,7 @@ class Campus:
         self.runner.run_to_end()
 
     def _post(self, who: str, path: str, body: Any = None, headers: Any = None) -> dict[str, Any]:
-        response = self.people[who].post(f"/api/orders{path}", body or {}, format="json", headers=headers or {})
+        response = self.clients[who].post(f"/api/orders{path}", body or {}, format="json", headers=headers or {})
         if response.status_code not in (200, 202):
             raise SystemExit(f"{path}: {response.status_code} {response.json()}")
         self.runner.run_to_end()
@@ -185,10 +193,10 @@ class Campus:
 
 # -- copies ---------------------------------------------------------------------------------------------------------
 def multiply(times: int) -> None:
-    """Have every row of every order `times` times, each time under ids of its own.
+    """Copy every row of every order, so that there are `times` of each, with different ids.
 
-    A copy's UUIDs end in the copy's number, wherever they stand: in columns, in texts and in JSON. What counts for all
-    orders together (accounts, users, the menu) is not copied; the stock is multiplied.
+    All UUIDs of a copy end with its number: in columns, in texts and in JSON. Rows that do not belong to one order
+    (accounts, users, the menu) are not copied; the stock is multiplied.
     """
     from django.db import connection
 
@@ -228,9 +236,9 @@ def value_in_copy(table_name: str, field: Any) -> str:
     column = f'original."{field.column}"'
     if isinstance(getattr(field, "target_field", field), UUIDField):
         return f"overlay({column}::text placing {NUMBER} from 31)::uuid"
-    if f"{table_name}.{field.column}" in MADE_UNIQUE:
+    if f"{table_name}.{field.column}" in UNIQUE:
         return f"CASE {column} WHEN '' THEN '' ELSE {column} || '-' || copy END"
-    if f"{table_name}.{field.column}" in NAMING_IDS:
+    if f"{table_name}.{field.column}" in WITH_IDS:
         renamed = f"regexp_replace({column}::text, '{UUID_START}[0-9a-f]{{6}}', '\\1' || {NUMBER}, 'g')"
         return f"({renamed})::jsonb" if isinstance(field, JSONField) else renamed
     return column
@@ -238,7 +246,7 @@ def value_in_copy(table_name: str, field: Any) -> str:
 
 # -- damage ---------------------------------------------------------------------------------------------------------
 def damage() -> Found:
-    """Change ten rows by hand, past the ledger's triggers; answers code and subject of what must be found."""
+    """Change ten rows, with the ledger's triggers switched off. Returns code and subject of each expected finding."""
     from django.db import connection
 
     with connection.cursor() as cursor:
@@ -249,7 +257,7 @@ def damage() -> Found:
 
 
 def orders_in(status: str) -> Any:
-    """Some order of that status: among so many, hardly one that something was done to already."""
+    """A random order with this status. Among so many it is hardly one that is damaged already."""
     from orders.models import Order
 
     return Order.objects.filter(status=status).order_by("?").first()
@@ -295,7 +303,7 @@ def an_escrow_left(pick: Callable[[str], Any]) -> tuple[str, str]:
     return "I2", f"order {order.pk}"
 
 
-def an_alarm_lost(pick: Callable[[str], Any]) -> tuple[str, str]:
+def a_timer_lost(pick: Callable[[str], Any]) -> tuple[str, str]:
     from timers.models import ScheduledEvent
 
     order = pick("CREATED")
@@ -342,7 +350,7 @@ def an_answer_changed(pick: Callable[[str], Any]) -> tuple[str, str]:
 
 
 DAMAGES = (
-    a_fact_deleted, a_saga_changed, an_event_unnamed, an_authorization_lost, an_escrow_left, an_alarm_lost,
+    a_fact_deleted, a_saga_changed, an_event_unnamed, an_authorization_lost, an_escrow_left, a_timer_lost,
     a_capture_denied, a_ledger_entry_changed, stock_off_by_one, an_answer_changed,
 )  # fmt: skip
 

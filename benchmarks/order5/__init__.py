@@ -1,1 +1,1 @@
-"""The common work of all comparisons: five steps, each one row inserted and the order's row updated, durably."""
+"""The work that all variants do: five steps, each of which inserts one row and updates the row of the order."""

@@ -1,7 +1,7 @@
-"""order-5 beside a plain Celery chain: `python -m benchmarks.order5 [--sagas N] [--rounds N]` or `make bench`.
+"""A saga of five steps compared with a plain Celery chain: `python -m benchmarks.order5 --sagas N` or `make bench`.
 
-Starts a PostgreSQL (with fsync) and a RabbitMQ of its own, runs the variants in turn, several rounds, and prints
-medians and ratios. Absolute figures depend on the machine; the ratios are the result.
+Starts a PostgreSQL (with fsync) and a RabbitMQ of its own, runs all variants one after another in several rounds, and
+prints medians and ratios. Absolute figures depend on the machine; the ratios are the result.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Variant:
 
 VARIANTS = [
     Variant("bare chain (classic queue, no confirms)", "benchmarks.order5.bare", "bare"),
-    Variant("engine, running ahead", "campusg", "engine"),
+    Variant("engine, run inline", "campusg", "engine"),
     Variant("engine, a message per step", "campusg", "engine", {"CAMPUSG_RUN_INLINE": "0"}),
     Variant("engine, step 4 refuses, 3 undos", "campusg", "engine", is_refused=True),
     Variant("bare chain, step 4 refuses, 3 undos", "benchmarks.order5.bare", "bare", is_refused=True),
@@ -94,13 +94,13 @@ def _environment(urls: dict[str, str]) -> dict[str, str]:
 
 
 def _run(variant: Variant, urls: dict[str, str], pids: Callable[[], set[int]], *, sagas: int, singles: int) -> None:
-    """One round of one variant, with a worker and a client process of its own."""
+    """Run one round of one variant, with a new worker and a new client process."""
     environment = os.environ | variant.env
     command = [sys.executable, "-m", "celery", "-A", variant.app, *WORKER_FLAGS]
     worker = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True, stdout=subprocess.DEVNULL)
-    client = [sys.executable, "-m", "benchmarks.order5.client", variant.start, str(int(variant.is_refused))]
-    starter = subprocess.Popen(
-        client,
+    command = [sys.executable, "-m", "benchmarks.order5.client", variant.start, str(int(variant.is_refused))]
+    client = subprocess.Popen(
+        command,
         cwd=ROOT,
         env=environment,
         stdin=subprocess.PIPE,
@@ -111,24 +111,24 @@ def _run(variant: Variant, urls: dict[str, str], pids: Callable[[], set[int]], *
     try:
         with closing(psycopg2.connect(urls["postgres"])) as connection:
             connection.autocommit = True
-            asked = Asked(connection, starter, is_refused=variant.is_refused)
-            asked.batch(20)  # warm up
-            variant.latencies_ms += [asked.batch(1) * 1000 for _ in range(singles)]
-            trees = {*pids(), worker.pid, starter.pid}
+            starter = Starter(connection, client, is_refused=variant.is_refused)
+            starter.batch(20)  # warm up
+            variant.latencies_ms += [starter.batch(1) * 1000 for _ in range(singles)]
+            trees = {*pids(), worker.pid, client.pid}
             before = _cpu_seconds(trees)
-            variant.rates.append(sagas / asked.batch(sagas))
+            variant.rates.append(sagas / starter.batch(sagas))
             variant.cpu_ms.append((_cpu_seconds(trees) - before) * 1000 / sagas)
     finally:
-        for process in (starter, worker):
+        for process in (client, worker):
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
 
-class Asked:
-    """Asks the client process to start sagas and waits until the last effect of the last one is committed."""
+class Starter:
+    """Lets the client process start sagas, and waits until the last effect of the last saga is committed."""
 
-    def __init__(self, connection: Any, starter: subprocess.Popen[str], *, is_refused: bool) -> None:
-        self.connection, self.starter = connection, starter
+    def __init__(self, connection: Any, client: subprocess.Popen[str], *, is_refused: bool) -> None:
+        self.connection, self.client = connection, client
         self.last_step = -1 if is_refused else work.STEPS
 
     def batch(self, count: int) -> float:
@@ -138,9 +138,9 @@ class Asked:
             rows = ",".join(f"('{each}', 0, now())" for each in ids)
             cursor.execute(f"INSERT INTO bench_order (id, step, updated_at) VALUES {rows}")
             began = time.perf_counter()
-            assert self.starter.stdin is not None
-            self.starter.stdin.write(" ".join(ids) + "\n")
-            self.starter.stdin.flush()
+            assert self.client.stdin is not None
+            self.client.stdin.write(" ".join(ids) + "\n")
+            self.client.stdin.flush()
             self._wait(cursor, ids)
         return time.perf_counter() - began
 
@@ -158,7 +158,7 @@ class Asked:
 
 
 def _cpu_seconds(roots: set[int]) -> float:
-    """CPU time of these processes and all below them, also of children that ended."""
+    """CPU time of these processes, their descendants, and children that have ended."""
     parents, times = {}, {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():

@@ -1,4 +1,4 @@
-"""Starts sagas as it is told: order ids come in on standard input, a line a batch."""
+"""Starts one saga for each order id that it reads from standard input; each line is one batch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The effects, written by hand so that the comparison is of engines and not of ORMs."""
+"""The effects in plain SQL, so that only the engines are compared and not the ORMs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CREATE TABLE IF NOT EXISTS bench_effect (
 
 
 class Refused(Exception):
-    """The answer of step 4 in the failing variant."""
+    """Step 4 raises this in the variants that fail."""
 
 
 def do(cursor: Any, order_id: str, step: int) -> None:

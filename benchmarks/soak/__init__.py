@@ -1,12 +1,14 @@
-"""The soak: people order, bring and take back food while everything underneath is killed, cut, stalled and replaced.
+"""The soak: orders are placed, delivered and refunded while processes and servers are killed, stalled and replaced.
 
     python -m benchmarks.soak --orders 10000 --seed 1
     python -m benchmarks.soak --orders 10000 --seed 1 --plain
 
-Starts a PostgreSQL, a RabbitMQ, a Redis and a payment provider of its own behind proxies, two workers, two beats and
-two webs. Faults from the seed strike them every few seconds, and in the middle all processes are replaced one by one
-by a release with another version of the create-order saga. An oracle outside then reads the rows, the provider's
-ledger and what subscribers received. Prints one table; exits 1 on any breach and on any fault that came too rarely.
+Starts a PostgreSQL, a RabbitMQ, a Redis and a payment provider of its own behind proxies, and two workers, two beats
+and two webs. Every few seconds there is a fault, chosen by the seed. In the middle of the run all processes are
+replaced, one by one, by a release with another version of the create-order saga. At the end an oracle reads the rows,
+the provider's ledger and the events a subscriber received. Prints one table. Exits 1 on any breach, and when a kind of
+fault was too rare.
 
-`--plain` plays the same on a plain Celery chain with link_error and counts what is lost, doubled and left behind.
+`--plain` does the same with a plain Celery chain with link_error, and counts the orders that are lost, done twice or
+left half done.
 """

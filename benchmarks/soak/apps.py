@@ -1,4 +1,4 @@
-"""What makes a process one of the soak's: which release it runs, and how it places orders."""
+"""The app of all processes of the soak. It selects the release, and sagas or the plain chain."""
 
 from __future__ import annotations
 
@@ -19,6 +19,6 @@ class Soak(AppConfig):
 
             release.roll_out()
         if os.environ.get("SOAK_PLAIN"):
-            from benchmarks.soak.plain import door
+            from benchmarks.soak.plain import use_cases
 
-            door.open_it()
+            use_cases.replace()

@@ -1,4 +1,4 @@
-"""All processes and servers of a run, behind proxies that can be cut and stalled."""
+"""All processes and servers of a run. The servers are behind proxies that can cut and stall connections."""
 
 from __future__ import annotations
 
@@ -29,40 +29,40 @@ ENVIRONMENT = {
     "CAMPUSG_STEP_RETRIES": "8", "CAMPUSG_ALLOW_SANDBOX_PAYMENTS": "1", "CAMPUSG_RATE_READ": "",
     "CAMPUSG_RATE_WRITE": "", "CAMPUSG_RATE_ANONYMOUS": "", "CAMPUSG_WEB_THREADS": "4", "CAMPUSG_DELIVERY_FEE": "2.50",
     "PLATFORM_FEE_BASIS_POINTS": "700",
-    # On a busy machine, under faults that never end, an order may take minutes; nobody gives up on it for that.
+    # On a busy machine with constant faults an order may take minutes. It must not fail because of that.
     "CAMPUSG_SAGA_DEADLINE_SECONDS": "600",
-    # What the sagas do not settle themselves must be seen by the oracle, not healed by the reconciliation.
+    # The reconciliation must not repair what the sagas did wrong before the oracle sees it.
     "CAMPUSG_RECONCILE_SECONDS": "86400",
 }  # fmt: skip
 PLAIN_ENVIRONMENT = {"SOAK_PLAIN": "1"}
-#: The plain chain knows no other.
+#: The only queue of the plain chain.
 PLAIN_QUEUE = "celery"
 PLAIN_WORKER = [word.replace("campusg.celery", "benchmarks.soak.plain.app") for word in COMMANDS["worker"]]
 
 
 @dataclass
-class City:
-    """The processes under test, the servers under them, and the addresses of both webs."""
+class Cluster:
+    """The processes under test, their servers, and the ports of both webs."""
 
     servers: dict[str, PrivateServer]
     proxies: dict[str, Proxy]
     fleet: Fleet
     web_ports: list[int]
     is_plain: bool = False
-    fallen: list[str] = field(default_factory=list)
+    ended: list[str] = field(default_factory=list)
     _at_work_since: dict[int, float] = field(default_factory=dict)
 
     def supervise(self) -> None:
-        """Start again what ended by itself, as a supervisor would, and note which workers are up."""
-        for one in self.fleet.restart_the_fallen():
-            self.fallen.append(one)
+        """Start processes that ended by themselves again, as a supervisor does, and remember which workers are up."""
+        for one in self.fleet.restart_ended():
+            self.ended.append(one)
             print(f"  {one[:200]}", flush=True)
         for worker in list(self.fleet.processes.get("worker", [])):
             if worker.pid not in self._at_work_since and len(children_of(worker.pid)) >= WORKER_CHILDREN:
                 self._at_work_since[worker.pid] = time.monotonic()
 
     def workers_at_work(self) -> list[subprocess.Popen[bytes]]:
-        """Those that have been up long enough to hold work: killing one that still starts shows nothing."""
+        """Workers that have been up for a while. To kill one that is still starting would test nothing."""
         before = time.monotonic() - SETTLED_SECONDS
         workers = list(self.fleet.processes.get("worker", []))
         return [worker for worker in workers if self._at_work_since.get(worker.pid, before + 1) < before]
@@ -72,8 +72,8 @@ class City:
 
 
 @contextmanager
-def city(*, is_plain: bool, acks: str) -> Iterator[City]:
-    """Everything started and ready; gone at the end, whatever happens."""
+def start_cluster(*, is_plain: bool, acks: str) -> Iterator[Cluster]:
+    """Start everything and wait until it is ready. Nothing is left at the end."""
     with ExitStack() as stack:
         servers = stack.enter_context(PrivateServers(["rabbitmq", "redis"]))
         if servers.missing:
@@ -90,9 +90,9 @@ def city(*, is_plain: bool, acks: str) -> Iterator[City]:
         commands = {"worker": PLAIN_WORKER} if is_plain else COMMANDS
         environment |= {"SOAK_PROVIDER_LEDGER": ""}
         fleet = stack.enter_context(Fleet(environment, folder, commands, servers.reaper))
-        place = City(servers.running, proxies, fleet, [free_port(), free_port()], is_plain)
-        _open(place)
-        yield place
+        cluster = Cluster(servers.running, proxies, fleet, [free_port(), free_port()], is_plain)
+        _start_processes(cluster)
+        yield cluster
 
 
 def _start(servers: PrivateServers, server: PrivateServer) -> None:
@@ -112,9 +112,9 @@ def _addresses(servers: PrivateServers, proxies: dict[str, Proxy], folder: Path)
 
 
 def _set_up(environment: dict[str, str], database_url: str, ledger: Path) -> None:
-    """This process reads the database past the proxy; it also makes the schema and the menu.
+    """Create the schema and the menu. This process connects to the database without a proxy.
 
-    It knows both releases, so that it can judge the sagas of both.
+    It runs the second release, which has both versions of the saga, so that it can judge the sagas of both.
     """
     direct = {"DATABASE_URL": database_url, "SOAK_PROVIDER_LEDGER": str(ledger), "SOAK_RELEASE": "2"}
     os.environ.update(environment | direct)
@@ -132,12 +132,13 @@ def _set_up(environment: dict[str, str], database_url: str, ledger: Path) -> Non
         cursor.execute(RUNS)
 
 
-def _open(place: City) -> None:
-    place.fleet.environment = {**place.fleet.environment, "SOAK_RELEASE": "1"}
-    for port in place.web_ports:
-        place.fleet.start("web", [*UVICORN, "--port", str(port), *QUIET])
-    for role in place.fleet.commands:
-        place.fleet.start(role)
-        place.fleet.start(role)
-    for web in place.webs(""):
+def _start_processes(cluster: Cluster) -> None:
+    fleet = cluster.fleet
+    fleet.environment = {**fleet.environment, "SOAK_RELEASE": "1"}
+    for port in cluster.web_ports:
+        fleet.start("web", [*UVICORN, "--port", str(port), *QUIET])
+    for role in fleet.commands:
+        fleet.start(role)
+        fleet.start(role)
+    for web in cluster.webs(""):
         web.wait_until_up()

@@ -1,4 +1,4 @@
-"""Several runs side by side, as a Markdown table, from what `--json` wrote.
+"""Several runs side by side in a Markdown table, from the files that `--json` wrote.
 
 python -m benchmarks.soak.compare seed1.json seed2.json plain.json
 """
@@ -11,10 +11,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-#: What the oracle's rules mean to whoever ordered; everything else is "anything else wrong".
+#: What the oracle's rules mean for a customer. All other rules are counted as "anything else wrong".
 LOST = ("order lost", "neither finished nor waiting", "saga not finished", "order not at rest")
 TWICE = ("done twice", "authorized twice", "one key, two orders", "won twice", "both won")
-WRONG = ("wrong fate", "undone wrongly", "completed with steps left out")
+WRONG = ("unexpected outcome", "undone wrongly", "completed with steps left out")
 HOLDS = ("leaked authorization",)
 ESCROW = ("leaked escrow",)
 STOCK = ("leaked reservation", "stock does not add up")
@@ -30,9 +30,9 @@ PLAIN = "the plain chain"
 
 
 def column(run: dict[str, Any]) -> dict[str, object]:
-    """One run: row by row."""
+    """The figures of one run by name: a column of the table."""
     figures = run["figures"]
-    told = {
+    rows: dict[str, object] = {
         "orders asked for": figures["run"]["orders"],
         "seconds until the last order": figures["run"]["seconds of ordering"],
         **{quota["name"]: quota["count"] for quota in run["quotas"]},
@@ -41,13 +41,13 @@ def column(run: dict[str, Any]) -> dict[str, object]:
     rules = Counter(breach.split(":", 1)[0] for breach in run["breaches"])
     plain = figures.get(PLAIN, {})
     for name, (ours, theirs) in OUTCOMES.items():
-        told[name] = max(plain[one] for one in theirs) if plain else sum(rules[rule] for rule in ours)
+        rows[name] = max(plain[one] for one in theirs) if plain else sum(rules[rule] for rule in ours)
     known = {rule for ours, _ in OUTCOMES.values() for rule in ours}
-    told["anything else wrong"] = "not judged" if plain else sum(rules[rule] for rule in rules.keys() - known)
-    told["seconds from the last fault to rest"] = (
+    rows["anything else wrong"] = "not judged" if plain else sum(rules[rule] for rule in rules.keys() - known)
+    rows["seconds from the last fault to rest"] = (
         "never" if plain else figures["run"]["seconds from the last fault until all was at rest"]
     )
-    return told
+    return rows
 
 
 def title(run: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""A rolling deploy: every process is asked to end, and one of the new release takes its place."""
+"""A rolling deploy: each process is asked to end, and is replaced by one of the new release."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import time
 from dataclasses import dataclass
 
 from benchmarks.soak.apps import SECOND_RELEASE
-from benchmarks.soak.cluster import City
+from benchmarks.soak.cluster import Cluster
 from tests.harness.fleet import Fleet
 
-#: A web first and a worker last is the hard order: new sagas meet workers that do not know them yet.
+#: This order is the hardest: the first new web starts sagas that no worker knows yet.
 ROLES = ("web", "beat", "worker")
 PATIENCE_SECONDS = {"web": 20.0, "beat": 20.0, "worker": 60.0}
-#: Both releases are at work for this long between two replacements.
+#: Between two replacements, with both releases at work.
 PAUSE_SECONDS = 3.0
 
 
 @dataclass
 class Deploy:
-    """What was replaced, how many would not end by themselves, and how long both releases ran beside each other."""
+    """How many processes were replaced, how many of them had to be killed, and how long both releases ran."""
 
     replaced: int = 0
     had_to_be_killed: int = 0
@@ -30,10 +30,10 @@ class Deploy:
         return self.replaced > 0
 
 
-def roll_out(city: City) -> Deploy:
-    """Replace all processes one at a time; what a fault restarts meanwhile comes back in the new release too."""
+def roll_out(cluster: Cluster) -> Deploy:
+    """Replace all processes, one at a time. A process that a fault kills meanwhile is started in the new release."""
     deploy, began = Deploy(), time.monotonic()
-    fleet = city.fleet
+    fleet = cluster.fleet
     fleet.environment = {**fleet.environment, "SOAK_RELEASE": SECOND_RELEASE}
     old = {role: list(fleet.processes.get(role, [])) for role in ROLES}
     while any(old.values()):
@@ -47,7 +47,7 @@ def roll_out(city: City) -> Deploy:
 
 def _replace(fleet: Fleet, role: str, process: subprocess.Popen[bytes], deploy: Deploy) -> None:
     has_ended = fleet.retire(role, process, seconds=PATIENCE_SECONDS[role])
-    if has_ended is not None:  # else a fault was faster, and the new release is there already
+    if has_ended is not None:  # else a fault has killed it, and it runs the new release already
         fleet.renew(role, process)
         deploy.had_to_be_killed += not has_ended
     deploy.replaced += 1

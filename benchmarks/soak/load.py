@@ -1,4 +1,4 @@
-"""Runs many generators on a few threads, and lets new ones in at a pace the city can keep up with."""
+"""Runs many scenarios on a few threads, and limits how many orders are placed."""
 
 from __future__ import annotations
 
@@ -9,54 +9,54 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from benchmarks.soak.clients import Life
+from benchmarks.soak.clients import Scenario
 
 THREADS = 24
-#: No new order while so many sagas are under way: a shop that cannot keep up takes no more orders.
+#: No order is placed while this many sagas are under way: the cluster would only fall further behind.
 MOST_UNDER_WAY = 100
-LOOK_AGAIN_SECONDS = 0.25
+POLL_SECONDS = 0.25
 
 
-class Crowd:
-    """A life that yields seconds is continued when they have passed."""
+class LoadGenerator:
+    """Runs scenarios. One that yields seconds is continued after that time."""
 
     def __init__(self) -> None:
         self.failures: list[BaseException] = []
-        self._waiting: list[tuple[float, int, Life]] = []
+        self._waiting: list[tuple[float, int, Scenario]] = []
         self._numbers = itertools.count()
-        self._alive = 0
+        self._running = 0
         self._changed = threading.Condition()
         for number in range(THREADS):
-            threading.Thread(target=self._work, name=f"people {number}", daemon=True).start()
+            threading.Thread(target=self._work, name=f"load {number}", daemon=True).start()
 
-    def add(self, life: Life) -> None:
+    def add(self, scenario: Scenario) -> None:
         with self._changed:
-            self._alive += 1
-        self._later(life, 0.0)
+            self._running += 1
+        self._continue_later(scenario, 0.0)
 
     @property
     def is_done(self) -> bool:
-        return self._alive == 0
+        return self._running == 0
 
-    def _later(self, life: Life, seconds: float) -> None:
+    def _continue_later(self, scenario: Scenario, seconds: float) -> None:
         with self._changed:
-            heapq.heappush(self._waiting, (time.monotonic() + seconds, next(self._numbers), life))
+            heapq.heappush(self._waiting, (time.monotonic() + seconds, next(self._numbers), scenario))
             self._changed.notify()
 
     def _work(self) -> None:
         while True:
-            life = self._next_due()
+            scenario = self._next_due()
             try:
-                seconds = next(life)
+                seconds = next(scenario)
             except StopIteration:
-                self._leave()
+                self._end_one()
             except Exception as error:  # noqa: BLE001 - shown at the end of the run
                 self.failures.append(error)
-                self._leave()
+                self._end_one()
             else:
-                self._later(life, seconds)
+                self._continue_later(scenario, seconds)
 
-    def _next_due(self) -> Life:
+    def _next_due(self) -> Scenario:
         with self._changed:
             while True:
                 seconds = self._waiting[0][0] - time.monotonic() if self._waiting else None
@@ -64,14 +64,14 @@ class Crowd:
                     return heapq.heappop(self._waiting)[2]
                 self._changed.wait(seconds)
 
-    def _leave(self) -> None:
+    def _end_one(self) -> None:
         with self._changed:
-            self._alive -= 1
+            self._running -= 1
 
 
 @dataclass
 class Pace:
-    """When the next order may come: at `rate` a second at most, and only while the city keeps up."""
+    """When the next order may be placed: at most `rate` a second, and not while too many sagas are under way."""
 
     rate: float
     under_way: Callable[[], int]
@@ -82,5 +82,5 @@ class Pace:
         self._next_at = max(self._next_at + 1 / self.rate, time.monotonic() - 1)
         time.sleep(max(0.0, self._next_at - time.monotonic()))
         while self.under_way() >= MOST_UNDER_WAY:
-            self.held_back_seconds += LOOK_AGAIN_SECONDS
-            time.sleep(LOOK_AGAIN_SECONDS)
+            self.held_back_seconds += POLL_SECONDS
+            time.sleep(POLL_SECONDS)

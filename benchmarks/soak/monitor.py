@@ -1,4 +1,4 @@
-"""What becomes of the orders, read once a second past everything that is under test; and the one hand on the clock."""
+"""Reads the statuses of the orders once a second, directly from the database, and makes timers of orders due."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from timers.clock import database_now
 from timers.models import ScheduledEvent
 
 REFRESH_SECONDS = 1.0
-#: An order of the plain chain that is older than this is not under way but lost.
+#: An order of the plain chain that has not changed for this long is lost and no longer under way.
 PLAIN_WORK = timedelta(seconds=15)
 PATIENCE_SECONDS = 180.0
-#: Statuses that nothing leads out of to CREATED or ACCEPTED.
+#: An order in one of these can never become CREATED or ACCEPTED.
 ENDED = ("CANCELLED", "CANCELLING", "FAILED")
 
 
-class Board:
-    """Order statuses by id: `carried` is an accepted order whose money is captured."""
+class Monitor:
+    """The status of each order that somebody waits for; `paid` is an accepted order whose money is captured."""
 
     def __init__(self, *, plain_broker_url: str = "") -> None:
         self.plain_broker_url = plain_broker_url
@@ -39,17 +39,17 @@ class Board:
         self._statuses: dict[str, str] = {}
         self._wanted: set[str] = set()
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="board", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="monitor", daemon=True)
 
-    def open(self) -> None:
+    def start(self) -> None:
         self._thread.start()
 
-    def close(self) -> None:
+    def stop(self) -> None:
         self._over.set()
         self._thread.join()
 
     def until(self, order_id: str, status: str) -> Generator[float, None, bool]:
-        """Wait until the order is in this status; False if it has ended before, or after much patience."""
+        """Wait until the order has this status. False: it ended before that, or it took too long."""
         give_up_at = time.monotonic() + PATIENCE_SECONDS
         self._wanted.add(order_id)
         while time.monotonic() < give_up_at:
@@ -61,12 +61,12 @@ class Board:
         return self._statuses.pop(order_id, "") == status
 
     def make_due(self, order_id: str) -> Generator[float, None, bool]:
-        """Let the order's 30 minutes be over once its alarm is set; False if somebody decided its fate before."""
+        """Wait for the order's timer to start, and make it due. False: the order was cancelled or accepted before."""
         while True:
             try:
                 is_waiting, is_due = _make_due(uuid.UUID(order_id))
             except (DatabaseError, InterfaceError):
-                connections.close_all()  # it was crashed
+                connections.close_all()  # the database crashed
             else:
                 if is_due or not is_waiting:
                     return is_due
@@ -77,18 +77,21 @@ class Board:
             try:
                 self._read()
             except (DatabaseError, InterfaceError):
-                connections.close_all()  # it was crashed
+                connections.close_all()  # the database crashed
         connections.close_all()
 
     def _read(self) -> None:
         rows = Order.objects.filter(pk__in=list(self._wanted)).values_list("pk", "status", "accepted_at")
         for pk, status, accepted_at in rows:
-            self._statuses[str(pk)] = "carried" if status == "ACCEPTED" and accepted_at else status
+            self._statuses[str(pk)] = "paid" if status == "ACCEPTED" and accepted_at else status
         self.under_way, self.finished = self._counts()
 
     def _counts(self) -> tuple[int, int]:
-        """Sagas under way and sagas finished; of the plain chain, messages in its queue and orders at work, and orders
-        that came further."""
+        """How many sagas are under way, and how many are finished.
+
+        Of the plain chain: under way are the messages in its queue, or the orders that changed within `PLAIN_WORK` if
+        those are more; finished are the orders that have left their first status.
+        """
         if not self.plain_broker_url:
             finished = SagaInstance.objects.filter(status__in=FINAL).count()
             return SagaInstance.objects.filter(status__in=OPEN).count(), finished
@@ -97,7 +100,7 @@ class Board:
         return max(at_work, self._queued()), Order.objects.count() - pending.count()
 
     def _queued(self) -> int:
-        """Messages of the plain chain that wait for a worker. What was read last while the broker is down."""
+        """How many messages of the plain chain wait for a worker. While the broker is down: the last known number."""
         try:
             with Connection(self.plain_broker_url, connect_timeout=2) as connection, connection.channel() as channel:
                 self._messages = channel.queue_declare(PLAIN_QUEUE, passive=True).message_count
@@ -107,7 +110,7 @@ class Board:
 
 
 def _make_due(order_id: uuid.UUID) -> tuple[bool, bool]:
-    """Whether the order still waits for a runner, and whether its alarm now rings."""
+    """Whether the order still waits for a runner, and whether its timer is due now."""
     with transaction.atomic():
         is_waiting = Order.objects.select_for_update().filter(pk=order_id, status="CREATED").exists()
         timer = ScheduledEvent.objects.live().filter(entity_id=str(order_id))

@@ -1,4 +1,4 @@
-"""The payment provider: a process of its own behind a proxy, with a ledger nobody else writes."""
+"""The payment provider: a process of its own behind a proxy. Only this process writes its ledger."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.servers import PrivateServer
 
 
 class PrivateProvider(PrivateServer):
-    """`manage.py sandbox_provider`, which can be killed and started again like every other server."""
+    """`manage.py sandbox_provider`, as a server that can be killed and started again."""
 
     name = "provider"
 
@@ -28,7 +28,7 @@ class PrivateProvider(PrivateServer):
         return [*program, "--port", str(self.port), "--ledger", str(self.ledger)]
 
     def _environment(self) -> dict[str, str]:
-        """Nothing of the product's but its code: neither its database nor its broker."""
+        """The provider has the product's code, and neither its database nor its broker."""
         return super()._environment() | {
             "DJANGO_SETTINGS_MODULE": "campusg.settings", "CAMPUSG_BOOTSTRAP": "0", "DATABASE_URL": "",
             "BROKER_URL": "", "REDIS_URL": "", "CAMPUSG_VAR_DIR": str(self.folder / "var"),

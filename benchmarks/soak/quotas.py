@@ -1,4 +1,4 @@
-"""How often each kind of trouble must have come for a run to count; in proportion for a shorter one."""
+"""How many faults of each kind a run must have. A shorter run needs proportionally fewer."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import math
 from collections import Counter
 from dataclasses import dataclass
 
-LONG_FORM_ORDERS = 10_000
+FULL_RUN_ORDERS = 10_000
 BROKER_FAULTS = ("broker crashed", "broker purged", "broker connections cut", "broker stalled")
 WORKER_KILLS = ("worker killed", "worker child killed")
-#: In the long form.
+#: In a full run.
 LEAST = {"worker kills": 200, "broker faults": 30, "PostgreSQL crashes": 30, "late provider effects": 500}
 
 
@@ -31,6 +31,6 @@ def quotas(faults: Counter[str], *, late_effects: int, deployed: bool, orders: i
         "PostgreSQL crashes": faults["PostgreSQL crashed"],
         "late provider effects": late_effects,
     }
-    share = min(1.0, orders / LONG_FORM_ORDERS)
+    share = min(1.0, orders / FULL_RUN_ORDERS)
     scaled = [Quota(name, count, math.ceil(LEAST[name] * share)) for name, count in counts.items()]
     return [*scaled, Quota("rolling deploys", int(deployed), 1)]

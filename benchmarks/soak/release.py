@@ -1,7 +1,7 @@
-"""The release that is rolled out in the middle: create_order gets a second version with one more step.
+"""The second release: create_order has a second version with one more step.
 
-The first version stays registered for the sagas that were started with it. Processes of the old release do not know
-the second one.
+The first version stays registered for sagas that were started with it. Processes of the first release do not know the
+second version.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ NOTE = "Packed without plastic"
 
 
 def note_packaging(*, order_id: str) -> None:
-    """A new wish of the kitchen: every order says how it is packed."""
+    """The new step: write to the order how it is packed."""
     Order.objects.filter(pk=order_id).update(delivery_location=NOTE)
 
 
@@ -27,7 +27,7 @@ def drop_packaging_note(*, order_id: str) -> None:
 
 
 def roll_out() -> None:
-    """Make the second version known to this process and let its new orders start with it."""
+    """Register the second version in this process, and start new orders with it."""
     second = second_version(registry.get("create_order", 1))
     registry.register(second)
     tasks.register_step_tasks()
@@ -35,7 +35,7 @@ def roll_out() -> None:
 
 
 def second_version(first: Saga) -> Saga:
-    """The same lines, with the new step behind the reservation of the food."""
+    """The same steps, and the new one after the food is reserved."""
     second: Saga = dataclasses.replace(first, version=2)
     for step in first.steps:
         second.steps.append(dataclasses.replace(step, position=len(second.steps)))

@@ -1,4 +1,4 @@
-"""One table of a run, and the same as JSON."""
+"""The result of a run as a table and as JSON."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ SHOWN_BREACHES = 40
 
 @dataclass
 class Report:
-    """Figures in the order they are shown, by section."""
+    """Figures by section, in the order in which they are printed."""
 
     sections: dict[str, dict[str, Any]] = field(default_factory=dict)
     quotas: list[Quota] = field(default_factory=list)
     breaches: list[str] = field(default_factory=list)
-    #: What happened to the first orders and sagas that are in breach.
+    #: The histories of the first orders and sagas with a breach.
     histories: list[str] = field(default_factory=list)
 
     @property

@@ -1,18 +1,18 @@
-"""The product's own settings with shorter waits, the payment provider's ledger for the oracle, and the new release."""
+"""The settings of the chaos tests, with the app of the soak and, for the oracle, the payment provider's ledger."""
 
 from __future__ import annotations
 
 import os
 from datetime import timedelta
 
-from tests.harness.settings import *  # noqa: F403 - a settings module is the one place where this is how it is done
+from tests.harness.settings import *  # noqa: F403 - the usual way to extend a settings module
 from tests.harness.settings import DATABASES as PRODUCT_DATABASES
 from tests.harness.settings import INSTALLED_APPS as CHAOS_APPS
 from tests.harness.settings import SAGAS as CHAOS_OPTIONS
 
-#: Before the chaos app, so that it shortens the calls of the new release too.
+#: Before the chaos app, so that this app shortens the calls of the second release too.
 INSTALLED_APPS = [*CHAOS_APPS[:-1], "benchmarks.soak.apps.Soak", CHAOS_APPS[-1]]
-#: The provider is out for seconds here and not for hours, so whoever waits for it looks again as soon.
+#: The provider is down for seconds and not for hours, so sagas that wait for it try again after seconds.
 SAGAS = CHAOS_OPTIONS | {
     "BREAKER_PROBE": timedelta(seconds=2),
     "BREAKER_LONGEST_PROBE": timedelta(seconds=8),

@@ -1,4 +1,4 @@
-"""A subscriber to every event, past the proxy: what it gets is what others are told."""
+"""A subscriber to every event. It connects without the proxy and receives what any other subscriber would."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from tests.harness import sink
 from tests.harness.oracle import Breach, Received
 
 PREFETCH = 500
-#: The product's own event queues are emptied this often: nobody else reads them here.
+#: The product's own event queues are emptied this often, because nothing reads them in a run.
 EMPTY_SECONDS = 15.0
-#: Nothing more is coming once nothing came for so long.
+#: When nothing arrived for this long, everything has arrived.
 SILENCE_SECONDS = 3.0
 
 
 class Subscriber:
-    """Reads one durable queue that is bound to everything, acknowledging; copies after a crash are legal."""
+    """Reads and acknowledges one durable queue that gets every event. After a crash an event may come twice."""
 
     def __init__(self, broker_url: str) -> None:
         self.broker_url = broker_url
@@ -38,7 +38,7 @@ class Subscriber:
         self._thread.start()
 
     def end(self) -> None:
-        """When nothing comes any more."""
+        """Wait until no event arrives any more, and stop."""
         while time.monotonic() - self._last_at < SILENCE_SECONDS:
             time.sleep(0.2)
         self._over.set()
@@ -49,7 +49,7 @@ class Subscriber:
             try:
                 self._read()
             except (OperationalError, AMQPError, OSError):
-                self._over.wait(1)  # the broker was crashed
+                self._over.wait(1)  # the broker crashed
 
     def _read(self) -> None:
         with Connection(self.broker_url, connect_timeout=2) as connection, connection.channel() as channel:
@@ -73,6 +73,6 @@ class Subscriber:
 
 
 def _empty(connection: Connection) -> None:
-    with contextlib.suppress(NotFound), connection.channel() as channel:  # no worker has declared them yet
+    with contextlib.suppress(NotFound), connection.channel() as channel:  # no worker has declared this queue yet
         for topic in EVENT_TOPICS:
             channel.queue_purge(f"{topic}_events")

@@ -1,4 +1,4 @@
-"""Every address of the API: what its views share, and where older clients find them."""
+"""Every address of the API has one base class of views, and its aliases for older clients."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rest_framework.views import APIView
 
 from sagas.rest.endpoint import Endpoint
 
-#: Sample values for the parts of an address that vary.
+#: Sample values for the arguments in an address.
 ARGUMENTS = {
     "sku": "a", "order_id": "b", "customer_id": "c", "saga_id": "d", "dependency": "e", "payment_id": "f",
     "escrow_id": "g", "user_id": "h", "event_id": "i",
@@ -45,19 +45,19 @@ def path_of(route: str) -> str:
     return f"/{route}"
 
 
-def test_there_are_as_many_documented_addresses_as_before() -> None:
+def test_the_number_of_documented_addresses_is_unchanged() -> None:
     assert len(DOCUMENTED) == 38
 
 
 @pytest.mark.parametrize("route", DOCUMENTED)
-def test_every_view_answers_as_all_do(route: str) -> None:
+def test_every_view_has_the_same_base_class(route: str) -> None:
     view = view_of(API[route])
     assert view is not None
     assert issubclass(view, Endpoint)
 
 
 @pytest.mark.parametrize("route", DOCUMENTED)
-def test_an_address_has_its_aliases_and_the_documented_one_is_the_one_that_is_named(route: str) -> None:
+def test_an_address_has_its_aliases_and_only_the_documented_one_has_the_name(route: str) -> None:
     path = path_of(route)
     found = resolve(path)
     has_bare_alias = not route.startswith(("api/orders", "api/menu"))

@@ -1,4 +1,4 @@
-"""Beat ends quietly when it is told to stop, at whatever moment that is."""
+"""Beat ends without a traceback when it gets a signal, at any moment."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from django.conf import settings
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-#: Starts beat and sends it the signal in the middle of its n-th statement.
+#: Starts beat, which sends itself the signal during its n-th SQL statement.
 INTERRUPTED = """
 import contextlib, os, sys
 import django

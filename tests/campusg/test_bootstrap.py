@@ -1,4 +1,4 @@
-"""Installing by itself. Nothing here needs a network."""
+"""The first start installs the product. No test here needs a network."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def environment(tmp_path: Path) -> Environment:
 
 
 def install(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Install with a way that only makes the folder; answers what was done."""
+    """Run the installation with an installer that only creates the folder. Returns what was done."""
     done: list[str] = []
 
     def make(folder: Path, python: Path, requirements: list[Path]) -> None:
@@ -73,7 +73,7 @@ def test_a_failed_installation_counts_as_interrupted(environment: Environment, m
 
 
 def test_two_first_starts_install_once(environment: Environment, monkeypatch, tmp_path: Path) -> None:
-    """Another process holds the lock, finishes, and we find everything done."""
+    """Another process holds the lock and installs. After that there is nothing left to do."""
     script = (
         "import fcntl, pathlib, sys, time\n"
         "lock = pathlib.Path(sys.argv[1]); file = lock.open('a'); fcntl.flock(file, fcntl.LOCK_EX)\n"
@@ -115,11 +115,11 @@ def test_an_interpreter_without_a_pin_is_not_enough(tmp_path: Path) -> None:
 
 def test_it_can_be_switched_off(monkeypatch) -> None:
     monkeypatch.setenv("CAMPUSG_BOOTSTRAP", "0")
-    monkeypatch.setattr(bootstrap, "requirements_for", lambda _: pytest.fail("it looked"))
+    monkeypatch.setattr(bootstrap, "requirements_for", lambda _: pytest.fail("must not be called"))
     bootstrap.ensure(["manage.py", "up"])
 
 
-def test_an_old_python_is_told_what_to_do(monkeypatch, tmp_path: Path) -> None:
+def test_an_old_python_is_refused_with_advice(monkeypatch, tmp_path: Path) -> None:
     monkeypatch.setattr(sys, "version_info", (3, 9, 1))
     monkeypatch.setenv("PATH", "")
     with pytest.raises(CannotInstall, match=r"this is Python 3\.9; Python 3\.11 or newer is needed"):

@@ -1,4 +1,4 @@
-"""Settings nobody should run with."""
+"""The system checks find wrong settings."""
 
 from __future__ import annotations
 

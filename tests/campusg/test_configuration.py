@@ -1,4 +1,4 @@
-"""What can be configured is documented, and the other way round."""
+"""Every setting is documented, and every documented setting exists."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests import environments
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DOCUMENT = (ROOT / "docs" / "reference" / "configuration.md").read_text()
-#: Read before or beside the settings.
+#: Variables that are not read in the settings.
 READ_ELSEWHERE = {"CAMPUSG_BOOTSTRAP", "CAMPUSG_ENV_FILE", "CAMPUSG_TEST_CHAOS", "CI"} | {
     heartbeat.VARIABLE,
     *environments.TEST_URLS.values(),
@@ -27,7 +27,7 @@ READ_ELSEWHERE = {"CAMPUSG_BOOTSTRAP", "CAMPUSG_ENV_FILE", "CAMPUSG_TEST_CHAOS",
 
 
 def variables_of_the_settings() -> set[str]:
-    """Every name given to `env.<type>(…)`."""
+    """Every name in a call of `env.<type>(…)`."""
     tree = ast.parse((ROOT / "campusg" / "settings.py").read_text())
     calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute))
     reads = (call for call in calls if isinstance(call.func.value, ast.Name) and call.func.value.id == "env")
@@ -45,7 +45,7 @@ def test_every_check_is_documented() -> None:
 
 
 def settings_in(tmp_path: Path, expression: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Evaluate something in a fresh process that has only this environment."""
+    """Evaluate an expression in a new process that has only this environment."""
     code = f"from django.conf import settings; print({expression})"
     inherited = {
         "PATH": os.environ["PATH"],
@@ -95,7 +95,7 @@ def test_a_production_setup_passes_djangos_own_checks(tmp_path: Path) -> None:
     assert checked.returncode == 0, checked.stderr
 
 
-def test_the_secret_is_made_once_and_only_its_owner_reads_it(tmp_path: Path) -> None:
+def test_the_secret_is_created_once_and_only_its_owner_can_read_it(tmp_path: Path) -> None:
     path = tmp_path / "secret_key"
     first = secret_key.find(path, may_create=True)
     assert len(first) > 50
@@ -103,6 +103,6 @@ def test_the_secret_is_made_once_and_only_its_owner_reads_it(tmp_path: Path) -> 
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_without_leave_no_secret_is_made(tmp_path: Path) -> None:
+def test_without_permission_no_secret_is_created(tmp_path: Path) -> None:
     with pytest.raises(ImproperlyConfigured, match="SECRET_KEY"):
         secret_key.find(tmp_path / "secret_key", may_create=False)

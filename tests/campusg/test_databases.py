@@ -1,4 +1,4 @@
-"""What the database connections are like."""
+"""The options of the database connections."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_django_speaks_to_postgresql_through_psycopg2() -> None:
 
 
 @pytest.mark.postgres
-def test_a_statement_and_a_lock_are_not_waited_for_for_ever() -> None:
+def test_statements_and_locks_have_timeouts() -> None:
     assert ask("SHOW statement_timeout") == "30s"
     assert ask("SHOW lock_timeout") == "10s"
     assert ask("SHOW idle_in_transaction_session_timeout") == "1min"

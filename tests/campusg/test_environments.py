@@ -33,7 +33,7 @@ def test_the_last_line_adds_the_environments_up(capsys) -> None:
     assert capsys.readouterr().out.splitlines()[-1] == "7 passed, 0 failed"
 
 
-def test_skipped_tests_are_told(capsys) -> None:
+def test_skipped_tests_are_counted(capsys) -> None:
     environments.conclude([environment("embedded", passed=3, skipped=2)], [])
     assert capsys.readouterr().out.splitlines()[-1] == "3 passed, 0 failed, 2 skipped"
 

@@ -12,7 +12,7 @@ import sagas
 from campusg import health
 
 
-def test_a_process_that_answers_is_alive_without_any_database(client: Client) -> None:
+def test_a_running_process_is_alive_without_a_database(client: Client) -> None:
     assert client.get("/livez").json() == {"status": "ok"}
 
 
@@ -25,7 +25,7 @@ def test_ready_means_database_migrations_and_broker(client: Client) -> None:
 
 @pytest.mark.django_db
 @override_settings(EMBEDDED=False, CELERY_BROKER_URL="amqp://guest:guest@127.0.0.1:1//")
-def test_without_the_broker_orders_are_still_taken(client: Client) -> None:
+def test_without_the_broker_orders_are_still_accepted(client: Client) -> None:
     response = client.get("/readyz")
     assert response.status_code == 200
     assert response.json()["status"] == "degraded"
@@ -41,7 +41,7 @@ def test_a_broker_that_refuses_connections_is_reported_at_once() -> None:
 
 
 @pytest.mark.django_db
-def test_events_that_are_late_are_told_and_orders_still_taken(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_late_events_are_reported_and_orders_still_accepted(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sagas, "oldest_unpublished_age", lambda: timedelta(minutes=5))
     response = client.get("/readyz")
     assert response.status_code == 200

@@ -1,4 +1,4 @@
-"""A worker's mark appears when it can do its work and be stopped without an accident, and not before."""
+"""A worker's mark appears when the worker is ready for work and can be stopped without an error, and not before."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ pytestmark = pytest.mark.embedded
 
 @pytest.fixture
 def mark(tmp_path: Path) -> Iterator[Path]:
-    """The path that is touched, with nobody else listening to Celery's signals."""
-    heard = (signals.worker_ready, signals.heartbeat_sent, signals.beat_init, signals.after_task_publish)
-    patches = [mock.patch.object(signal, "receivers", []) for signal in heard]
+    """The path of the mark. Celery's signals have no other receivers."""
+    used = (signals.worker_ready, signals.heartbeat_sent, signals.beat_init, signals.after_task_publish)
+    patches = [mock.patch.object(signal, "receivers", []) for signal in used]
     for patch in patches:
         patch.start()
     heartbeat.connect(tmp_path / "mark")
@@ -28,7 +28,7 @@ def mark(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_worker_that_is_online_is_not_yet_up(mark: Path) -> None:
-    """Celery sends the first heartbeat while the worker still starts; stopped there, it ends with a traceback."""
+    """Celery sends the first heartbeat during the start of the worker. Stopped then, it ends with a traceback."""
     soon: list[Callable[[], None]] = []
     worker = mock.Mock(hub=mock.Mock(call_soon=soon.append))
     signals.heartbeat_sent.send(sender=None)
@@ -42,8 +42,8 @@ def test_a_worker_that_is_online_is_not_yet_up(mark: Path) -> None:
     assert mark.exists()
 
 
-def test_a_worker_whose_loop_was_begun_anew_is_up_at_its_next_heartbeat(mark: Path) -> None:
-    """A connection that breaks right then makes the loop forget what it was asked to do soon."""
+def test_a_worker_whose_loop_was_restarted_is_up_at_its_next_heartbeat(mark: Path) -> None:
+    """If a connection breaks at that moment, the new loop does not have the scheduled call."""
     signals.worker_ready.send(sender=mock.Mock())
     signals.heartbeat_sent.send(sender=None)
     assert mark.exists()

@@ -1,4 +1,4 @@
-"""What goes into the image: what `.dockerignore` lets in is what the Dockerfile copies, and it is product code only."""
+"""The image has product code only: `.dockerignore` allows exactly what the Dockerfile copies."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 APPS = ["campusg", "orders", "payments", "timers", "sagas"]
-#: Not part of a checkout.
+#: Folders that are not in the repository.
 LOCAL = {".git", ".venv", "var"}
 NOT_PRODUCT = re.compile(
     r"(^|/)(tests|benchmarks|docs|__pycache__)/|(^|/)(test_\w+\.py|conftest\.py|pyproject\.toml|[^/]+\.md)$"
@@ -19,7 +19,7 @@ NOT_PRODUCT = re.compile(
 
 
 def patterns() -> list[tuple[re.Pattern[str], bool]]:
-    """Each pattern of `.dockerignore`, and whether it lets in."""
+    """Each pattern of `.dockerignore`, and whether it allows or excludes."""
     lines = (line.strip() for line in (ROOT / ".dockerignore").read_text().splitlines())
     return [(expression(line.removeprefix("!")), line.startswith("!")) for line in lines if line and line[0] != "#"]
 
@@ -37,13 +37,13 @@ def expression(pattern: str) -> re.Pattern[str]:
 PATTERNS = patterns()
 
 
-def is_let_in(path: str) -> bool:
-    """The last pattern that fits the path or a folder above it decides."""
+def is_allowed(path: str) -> bool:
+    """The last pattern that matches the path or a parent folder decides."""
     above = [str(parent) for parent in PurePosixPath(path).parents if str(parent) != "."]
     is_in = True
-    for pattern, lets_in in PATTERNS:
+    for pattern, allows in PATTERNS:
         if any(pattern.fullmatch(name) for name in (path, *above)):
-            is_in = lets_in
+            is_in = allows
     return is_in
 
 
@@ -58,19 +58,19 @@ def test_the_image_holds_every_app() -> None:
     assert copied == APPS
 
 
-def test_what_is_let_in_is_what_is_copied() -> None:
+def test_what_is_allowed_is_what_is_copied() -> None:
     copied = re.findall(r"^COPY ([\w.]+) \./", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
-    assert {path.split("/")[0] for path in checkout() if is_let_in(path)} == set(copied)
+    assert {path.split("/")[0] for path in checkout() if is_allowed(path)} == set(copied)
 
 
 def test_no_test_no_benchmark_and_no_document_gets_in() -> None:
-    assert [path for path in checkout() if is_let_in(path) and NOT_PRODUCT.search(path)] == []
+    assert [path for path in checkout() if is_allowed(path) and NOT_PRODUCT.search(path)] == []
 
 
 def test_every_module_of_an_app_gets_in() -> None:
     product = [path for path in checkout() if path.split("/")[0] in APPS and path.endswith((".py", ".html", ".css"))]
     assert "payments/sandbox/models.py" in product
-    assert [path for path in product if not is_let_in(path) and not NOT_PRODUCT.search(path)] == []
+    assert [path for path in product if not is_allowed(path) and not NOT_PRODUCT.search(path)] == []
 
 
 @pytest.mark.parametrize(
@@ -92,4 +92,4 @@ def test_every_module_of_an_app_gets_in() -> None:
     ],
 )
 def test_it_stays_outside(path: str) -> None:
-    assert not is_let_in(path)
+    assert not is_allowed(path)

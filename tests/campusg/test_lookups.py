@@ -1,4 +1,4 @@
-"""A row of another user, an unknown id and text that is no id look the same to a caller."""
+"""A caller cannot distinguish a row of another user, an unknown id and a text that is no id."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PLACES = {
 
 @pytest.fixture
 def alices(transactional_db: None) -> dict[str, str]:
-    """The ids of everything that belongs to an order of Alice's, by place."""
+    """The ids of an order of Alice and of its rows, by address."""
     with Runner() as runner:
         order, saga = placed(client("alice"))
         runner.run_to_end()
@@ -37,12 +37,12 @@ def shown(api: APIClient, place: str, pk: str) -> tuple[int, str]:
     return response.status_code, response.content.decode().replace(pk, "ID")
 
 
-def test_nothing_tells_them_apart(alices: dict[str, str]) -> None:
+def test_they_look_the_same(alices: dict[str, str]) -> None:
     alice, bob = client("alice"), client("bob")
     for place, pk in alices.items():
         assert shown(alice, place, pk)[0] == 200, place
-        answers = {shown(bob, place, each) for each in (pk, str(uuid.uuid4()), "nonsense")}
-        assert len(answers) == 1, place
-        [(status, body)] = answers
+        responses = {shown(bob, place, each) for each in (pk, str(uuid.uuid4()), "nonsense")}
+        assert len(responses) == 1, place
+        [(status, body)] = responses
         assert status == 404
         assert f'"code":"{PLACES[place]}"' in body

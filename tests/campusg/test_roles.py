@@ -1,4 +1,4 @@
-"""Groups and what they may do."""
+"""The permissions of the groups."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_every_role_exists_after_a_migration() -> None:
 
 
 @pytest.mark.parametrize("role", [Role.CUSTOMER, Role.RUNNER, Role.RESTAURANT])
-def test_people_may_do_nothing_beyond_their_own(role: Role) -> None:
+def test_customers_runners_and_restaurants_have_no_permissions(role: Role) -> None:
     assert codenames(role) == set()
 
 
@@ -36,7 +36,7 @@ def test_an_operator_edits_no_row_by_hand() -> None:
     assert not [name for name in codenames(Role.OPERATOR) if name.startswith(("add_", "change_", "delete_"))]
 
 
-def test_giving_the_roles_twice_changes_nothing() -> None:
+def test_ensuring_the_roles_twice_changes_nothing() -> None:
     before = codenames(Role.OPERATOR)
     roles.ensure_roles()
     assert codenames(Role.OPERATOR) == before

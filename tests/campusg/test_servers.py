@@ -1,4 +1,4 @@
-"""Private servers: they end, whatever happens to who started them."""
+"""Private servers end in any case, even when the process that started them is killed."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 pytestmark = [pytest.mark.embedded, pytest.mark.slow]
 
 
-def test_a_free_port_is_none_that_outgoing_connections_get() -> None:
-    """Whoever dials out would take it while its server is down for a moment."""
+def test_a_free_port_is_outside_the_range_of_outgoing_connections() -> None:
+    """Otherwise an outgoing connection could get the port while its server is restarted."""
     linux = Path("/proc/sys/net/ipv4/ip_local_port_range")
     first = int(linux.read_text().split()[0]) if linux.exists() else 49_152  # RFC 6335
     ports = {free_port() for _ in range(50)}
@@ -68,8 +68,8 @@ def test_a_server_starts_again_with_its_data_after_a_kill() -> None:
     assert not servers.folder.exists()
 
 
-def test_a_killed_server_takes_its_busy_children_along() -> None:
-    """PostgreSQL does not start again as long as one of them lives."""
+def test_the_busy_children_of_a_killed_server_are_killed_too() -> None:
+    """PostgreSQL does not start again while one of them is running."""
     import psycopg2
 
     servers = start("postgres")
@@ -114,7 +114,7 @@ def test_servers_end_with_an_owner_that_is_killed() -> None:
         time.sleep(0.05)
 
 
-def test_what_cannot_be_had_is_told_with_its_reason(monkeypatch) -> None:
+def test_a_server_that_cannot_start_is_missing_with_a_reason(monkeypatch) -> None:
     def refuse(*_: object) -> None:
         raise Unavailable("redis-server is not installed")
 
@@ -124,7 +124,7 @@ def test_what_cannot_be_had_is_told_with_its_reason(monkeypatch) -> None:
         assert servers.missing == {"redis": "redis-server is not installed"}
 
 
-def test_the_suite_itself_runs_on_no_server_it_was_not_given() -> None:
+def test_the_tests_use_no_server_that_they_were_not_given() -> None:
     assert settings.BROKER_URL == ""
 
 

@@ -53,7 +53,7 @@ def test_every_beat_entry_names_a_task_that_exists_and_expires() -> None:
         assert 0 < entry["options"]["expires"] <= entry["schedule"]
 
 
-def test_on_rabbitmq_a_poisonous_message_ends_in_the_dead_letters() -> None:
+def test_on_rabbitmq_queues_have_a_delivery_limit_and_dead_letters() -> None:
     for queue in topology.command_queues("amqp://localhost//"):
         assert queue.queue_arguments["x-queue-type"] == "quorum"
         assert queue.queue_arguments["x-delivery-limit"] == topology.DELIVERY_LIMIT
@@ -65,7 +65,7 @@ def test_other_brokers_get_plain_queues() -> None:
 
 
 @pytest.mark.rabbitmq
-def test_declaring_twice_is_declaring_once() -> None:
+def test_declaring_twice_changes_nothing() -> None:
     with Connection(settings.BROKER_URL) as connection:
         assert topology.declare(connection) == topology.declare(connection)
 
@@ -91,4 +91,4 @@ def _wait_for(queue):
         if message := queue.get(no_ack=True):
             return message
         time.sleep(0.1)
-    pytest.fail("nothing came")
+    pytest.fail("no message arrived")

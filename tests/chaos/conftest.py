@@ -35,7 +35,7 @@ ENVIRONMENT = {
 
 @pytest.fixture(scope="session")
 def rabbitmq() -> Iterator[PrivateRabbitMQ]:
-    """A broker of these tests' own: what they do to it must not meet anybody else's messages."""
+    """A broker for these tests only: what they do to it must not affect messages of others."""
     with PrivateServers(["rabbitmq"]) as servers:
         if servers.missing:
             pytest.skip(servers.missing["rabbitmq"])
@@ -46,7 +46,7 @@ def rabbitmq() -> Iterator[PrivateRabbitMQ]:
 
 @pytest.fixture
 def fleet(transactional_db: None, rabbitmq: PrivateRabbitMQ, tmp_path: Path) -> Iterator[Fleet]:
-    """No process yet, but an environment for them: this test's database and the private broker."""
+    """The environment for processes of one test, with its database and the private broker. None is started yet."""
     with a_fleet(rabbitmq, tmp_path) as processes:
         yield processes
 
@@ -58,11 +58,11 @@ def shared_fleet(
     rabbitmq: PrivateRabbitMQ,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Fleet]:
-    """The same for a whole module: its tests share processes and rows, which are gone at its end."""
+    """The same for a module: its tests share processes and rows, and both are removed after the last test."""
     with django_db_blocker.unblock():
         folder = tmp_path_factory.mktemp("fleet")
         try:
-            with a_fleet(rabbitmq, folder, CHAOS_TROUBLES=str(folder / "troubles")) as processes:
+            with a_fleet(rabbitmq, folder, CHAOS_STEP_FAULTS=str(folder / "faults")) as processes:
                 yield processes
         finally:
             prefilled.restore()
@@ -70,9 +70,9 @@ def shared_fleet(
 
 @contextmanager
 def a_fleet(rabbitmq: PrivateRabbitMQ, folder: Path, **more: str) -> Iterator[Fleet]:
-    """Processes on the test database and the private broker, and this process publishing to that one too."""
-    assert connection.settings_dict["NAME"].startswith("test_"), "never on a database that somebody uses"
-    from tests.harness.settings import SAGAS  # reads the product's settings, so not before Django has
+    """Processes on the test database and the private broker. This process publishes to the same broker."""
+    assert connection.settings_dict["NAME"].startswith("test_"), "only on a test database"
+    from tests.harness.settings import SAGAS  # reads the product's settings, so only after Django has
 
     environment = {
         **ENVIRONMENT,
@@ -88,7 +88,7 @@ def a_fleet(rabbitmq: PrivateRabbitMQ, folder: Path, **more: str) -> Iterator[Fl
 
 
 def database_url() -> str:
-    """The test database, as another process names it."""
+    """The URL of the test database, for other processes."""
     config = connection.settings_dict
     password = f":{config['PASSWORD']}" if config["PASSWORD"] else ""
     return f"postgres://{config['USER']}{password}@{config['HOST']}:{config['PORT']}/{config['NAME']}"
@@ -96,7 +96,7 @@ def database_url() -> str:
 
 @contextmanager
 def publishing_to(server: PrivateRabbitMQ) -> Iterator[None]:
-    """The broker this process publishes to; emptied at the end."""
+    """Let this process publish to this broker. Its queues are deleted at the end."""
     before = app.conf.broker_url
     _use(server.url)
     try:
@@ -109,7 +109,7 @@ def publishing_to(server: PrivateRabbitMQ) -> Iterator[None]:
 
 def _use(url: str) -> None:
     app.conf.broker_url = url
-    app._after_fork()  # forget the connections to the broker before
+    app._after_fork()  # drop the connections to the other broker
 
 
 def _empty(url: str) -> None:

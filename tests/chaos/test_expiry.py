@@ -1,4 +1,4 @@
-"""Nobody came for the food: beat cancels the order. With two beats and two workers, exactly once."""
+"""No runner accepts an order: the sweep cancels it, exactly once with two beats and two workers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from orders.use_cases.place import NewLine
 from payments.sandbox.models import SandboxIntent
 from sagas.models import SagaEvent, SagaInstance
 from tests.harness import customers, oracle
-from tests.harness.customers import Customers, Wish
+from tests.harness.customers import Customers, PlannedOrder
 from tests.harness.fleet import Fleet, wait_for_children
 from timers.models import ScheduledEvent
 
@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.postgres, pytest.mark.rabbitmq, pytest.mark.chaos, pyt
 
 ORDERS = 6
 WINDOW = timedelta(seconds=4)
-#: One sweep period, and five seconds in which the cancellation must begin (invariant I14).
+#: One period of the sweep, and five seconds for the cancellation to begin (invariant I14).
 LATEST = timedelta(seconds=1 + 5)
 REASON = "Order timed out (30 minutes)"
 
@@ -36,7 +36,7 @@ def test_an_order_nobody_accepts_is_cancelled_once(fleet: Fleet) -> None:
     live = [_provider_status(order) for order in orders]
     _until(lambda: not Order.objects.exclude(status="CANCELLED").exists() and _is_quiet(), fleet)
 
-    assert "requires_capture" in live, "the orders were alive before their time was up"
+    assert "requires_capture" in live, "the orders were authorized before they expired"
     assert oracle.judge() == []
     for order in orders:
         _assert_timed_out_once(order)
@@ -45,9 +45,9 @@ def test_an_order_nobody_accepts_is_cancelled_once(fleet: Fleet) -> None:
 def _place_and_wait_until_created(fleet: Fleet) -> list[Order]:
     customers.stock_the_kitchen()
     burger = NewLine(sku="burger", name="Burger", price=Decimal("12.99"), quantity=1)
-    people = Customers()
+    clients = Customers()
     for number in range(ORDERS):
-        people.place(Wish(at=0, number=number, method=customers.VISA, lines=[burger]))
+        clients.place(PlannedOrder(at=0, number=number, method=customers.VISA, lines=[burger]))
     _until(lambda: not Order.objects.filter(accept_by=None).exists(), fleet)
     return list(Order.objects.all())
 
@@ -75,6 +75,6 @@ def _assert_timed_out_once(order: Order) -> None:
 def _until(is_so: Callable[[], bool], fleet: Fleet, *, seconds: float = 45) -> None:
     deadline = time.monotonic() + seconds
     while not is_so():
-        fallen = fleet.restart_the_fallen()
-        assert time.monotonic() < deadline, f"not so after {seconds} s; {fallen}\n{fleet.last_words()}"
+        ended = fleet.restart_ended()
+        assert time.monotonic() < deadline, f"not so after {seconds} s; {ended}\n{fleet.log_ends()}"
         time.sleep(0.1)

@@ -1,7 +1,7 @@
-"""Each way in which Celery and RabbitMQ can fail a step, met going forward and going back, in local steps and calls.
+"""Each way in which Celery and RabbitMQ can fail a step: in local steps and calls, and in their compensations.
 
-Celery's `link_error` is called once, twice, three times or never, depending on how a step ends. Here every row ends in
-exactly one completion, or exactly one undo.
+Celery calls `link_error` once, twice, three times or never; that depends on how a step ends. Here every row ends in
+exactly one completion, or exactly one compensation.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from orders.use_cases.place import NewLine, NewOrder
 from sagas.engine import commands, dispatch
 from sagas.models import SagaEvent, SagaInstance
 from sagas.statuses import OPEN
-from tests.harness import customers, messages, oracle, troubles
+from tests.harness import customers, messages, oracle, step_faults
 from tests.harness.fleet import Fleet, wait_for_children
 from tests.servers import PrivateRabbitMQ
 
 pytestmark = [pytest.mark.postgres, pytest.mark.rabbitmq, pytest.mark.chaos, pytest.mark.timeout(120)]
 
-#: Hard limit of a task: the hanging step is met by it.
+#: Hard time limit of a task. It ends a step that hangs.
 TIME_LIMIT_SECONDS = "4"
 STALL_SECONDS = "2"
 SOFT_LIMIT_SECONDS = 2.0
@@ -57,21 +57,21 @@ IN_A_STEP = {
 
 
 @dataclass
-class Town:
-    """Two workers and two beats, and customers one at a time."""
+class Cluster:
+    """Two workers and two beats; orders are placed and cancelled one at a time."""
 
     fleet: Fleet
 
     @property
-    def troubles(self) -> Path:
-        return Path(self.fleet.environment["CHAOS_TROUBLES"])
+    def faults(self) -> Path:
+        return Path(self.fleet.environment["CHAOS_STEP_FAULTS"])
 
-    def order(self, **trouble: tuple[str, str]) -> str:
-        """Place an order with a trouble ordered for one of its steps. Answers its id."""
+    def order(self, **faults: tuple[str, str]) -> str:
+        """Place an order with these faults, `(kind, moment)` by step. Returns its id."""
         burger = NewLine(sku="burger", name="Burger", price=Decimal("12.99"), quantity=1)
         request = place.prepare(NewOrder(customer_id="c", lines=[burger], payment_method=customers.VISA), owner="c")
-        for step, (kind, moment) in trouble.items():
-            troubles.order_one(self.troubles, step, request.order_id, kind, moment=moment)
+        for step, (kind, moment) in faults.items():
+            step_faults.add(self.faults, step, request.order_id, kind, moment=moment)
         return place.place(request).order_id
 
     def cancel(self, order_id: str) -> None:
@@ -79,7 +79,7 @@ class Town:
         cancelling.cancel(order, reason_code="customer_request", reason="", actor="c")
 
     def wait_for(self, wanted: dict[str, str], *, seconds: float = 60) -> None:
-        """Until each order has its status, its saga has ended and all its events are out."""
+        """Wait until each order has its status, all sagas have ended, and all events are published."""
         self.wait_until(
             lambda: self._statuses(wanted) == wanted and self.is_quiet(), lambda: self._statuses(wanted), seconds
         )
@@ -87,8 +87,8 @@ class Town:
     def wait_until(self, is_so: Callable[[], bool], what: Callable[[], object], seconds: float = 60) -> None:
         deadline = time.monotonic() + seconds
         while not is_so():
-            self.fleet.restart_the_fallen()
-            assert time.monotonic() < deadline, f"{what()}\n{self.fleet.last_words()}"
+            self.fleet.restart_ended()
+            assert time.monotonic() < deadline, f"{what()}\n{self.fleet.log_ends()}"
             time.sleep(0.05)
 
     def _statuses(self, wanted: dict[str, str]) -> dict[str, str]:
@@ -100,7 +100,7 @@ class Town:
 
 
 @pytest.fixture(scope="module")
-def town(shared_fleet: Fleet) -> Iterator[Town]:
+def cluster(shared_fleet: Fleet) -> Iterator[Cluster]:
     shared_fleet.environment = {
         **shared_fleet.environment,
         "CHAOS_TASK_TIME_LIMIT": TIME_LIMIT_SECONDS,
@@ -115,12 +115,12 @@ def town(shared_fleet: Fleet) -> Iterator[Town]:
     for worker in shared_fleet.processes["worker"]:
         wait_for_children(worker, 2)
     with _time_limit_in_messages():
-        yield Town(shared_fleet)
+        yield Cluster(shared_fleet)
 
 
 @contextmanager
 def _time_limit_in_messages(*, soft: float | None = None) -> Iterator[None]:
-    """A message carries its publisher's time limits, and a worker heeds those before its own."""
+    """A message carries the time limits of its publisher. A worker prefers them to its own."""
     with pytest.MonkeyPatch.context() as patch:
         for task in app.tasks.values():
             patch.setattr(task, "time_limit", float(TIME_LIMIT_SECONDS))
@@ -129,8 +129,8 @@ def _time_limit_in_messages(*, soft: float | None = None) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def db(town: Town) -> Iterator[None]:
-    """In place of pytest-django's own: a test database, but no transaction, as other processes must see the rows."""
+def db(cluster: Cluster) -> Iterator[None]:
+    """Replaces pytest-django's fixture: no transaction, because other processes must see the rows."""
     with override_settings(SAGAS=settings.SAGAS | {"STALL": timedelta(seconds=float(STALL_SECONDS))}):
         yield
 
@@ -142,33 +142,33 @@ def completions(order_id: str, step: str) -> int:
 
 
 @pytest.mark.parametrize("row", IN_A_STEP)
-def test_trouble_in_a_step(town: Town, row: str) -> None:
-    """At the same time in a local step, a call, the undo of a local step and the undo of a call."""
-    forward = {step: town.order(**{step: IN_A_STEP[row]}) for step in STEPS_OF_EACH_KIND}
-    back = {undo: town.order(**{undo: IN_A_STEP[row]}) for undo in UNDOS_OF_EACH_KIND}
-    town.wait_for(dict.fromkeys([*forward.values(), *back.values()], "CREATED"))
+def test_a_fault_in_a_step(cluster: Cluster, row: str) -> None:
+    """At the same time in a local step, in a call, and in the compensation of each."""
+    forward = {step: cluster.order(**{step: IN_A_STEP[row]}) for step in STEPS_OF_EACH_KIND}
+    back = {undo: cluster.order(**{undo: IN_A_STEP[row]}) for undo in UNDOS_OF_EACH_KIND}
+    cluster.wait_for(dict.fromkeys([*forward.values(), *back.values()], "CREATED"))
     for order_id in back.values():
-        town.cancel(order_id)
-    town.wait_for(dict.fromkeys(forward.values(), "CREATED") | dict.fromkeys(back.values(), "CANCELLED"))
+        cluster.cancel(order_id)
+    cluster.wait_for(dict.fromkeys(forward.values(), "CREATED") | dict.fromkeys(back.values(), "CANCELLED"))
 
     for step, order_id in (forward | back).items():
-        assert troubles.has_struck(town.troubles, step, order_id), f"{row} never happened in {step}"
+        assert step_faults.has_happened(cluster.faults, step, order_id), f"{row} never happened in {step}"
         assert completions(order_id, step) == 1
     assert oracle.judge() == []
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-def test_a_soft_time_limit_is_a_failed_try(town: Town, moment: str) -> None:
-    """It is raised inside of the step, so the step says itself that it failed."""
-    # No sweep publishes the step again, without the limit, while its message waits for a free worker.
-    patient = override_settings(SAGAS=settings.SAGAS | {"STALL": timedelta(seconds=20)})
-    with patient, _time_limit_in_messages(soft=SOFT_LIMIT_SECONDS):
-        forward = {step: town.order(**{step: ("hang", moment)}) for step in STEPS_OF_EACH_KIND}
-        back = {undo: town.order(**{undo: ("hang", moment)}) for undo in UNDOS_OF_EACH_KIND}
-        town.wait_for(dict.fromkeys([*forward.values(), *back.values()], "CREATED"))
+def test_a_soft_time_limit_is_a_failed_try(cluster: Cluster, moment: str) -> None:
+    """The limit is an exception inside the step, so the step itself reports that it failed."""
+    # While the message waits for a free worker the sweep must not publish the step again, without the limit.
+    no_sweep = override_settings(SAGAS=settings.SAGAS | {"STALL": timedelta(seconds=20)})
+    with no_sweep, _time_limit_in_messages(soft=SOFT_LIMIT_SECONDS):
+        forward = {step: cluster.order(**{step: ("hang", moment)}) for step in STEPS_OF_EACH_KIND}
+        back = {undo: cluster.order(**{undo: ("hang", moment)}) for undo in UNDOS_OF_EACH_KIND}
+        cluster.wait_for(dict.fromkeys([*forward.values(), *back.values()], "CREATED"))
         for order_id in back.values():
-            town.cancel(order_id)
-        town.wait_for(dict.fromkeys(forward.values(), "CREATED") | dict.fromkeys(back.values(), "CANCELLED"))
+            cluster.cancel(order_id)
+        cluster.wait_for(dict.fromkeys(forward.values(), "CREATED") | dict.fromkeys(back.values(), "CANCELLED"))
     for step, order_id in (forward | back).items():
         assert completions(order_id, step) == 1
         assert _tries_that_met_the_soft_limit(order_id, step) == 1
@@ -182,127 +182,129 @@ def _tries_that_met_the_soft_limit(order_id: str, step: str) -> int:
 
 
 @pytest.mark.parametrize("step", STEPS_OF_EACH_KIND)
-def test_an_exception_for_good_is_one_undo(town: Town, step: str) -> None:
-    order_id = _with_lasting_trouble(town, step)
-    town.wait_for({order_id: "FAILED"})
+def test_an_exception_for_good_is_one_undo(cluster: Cluster, step: str) -> None:
+    order_id = _with_lasting_fault(cluster, step)
+    cluster.wait_for({order_id: "FAILED"})
     assert completions(order_id, "cancel_order") == 1
     assert completions(order_id, step) == 0
     assert oracle.judge() == []
 
 
-def _with_lasting_trouble(town: Town, step: str) -> str:
+def _with_lasting_fault(cluster: Cluster, step: str) -> str:
     burger = NewLine(sku="burger", name="Burger", price=Decimal("12.99"), quantity=1)
     request = place.prepare(NewOrder(customer_id="c", lines=[burger], payment_method=customers.VISA), owner="c")
-    troubles.order_one(town.troubles, step, request.order_id, "raise", forever=True)
+    step_faults.add(cluster.faults, step, request.order_id, "raise", forever=True)
     return place.place(request).order_id
 
 
-def test_an_undo_that_fails_for_good_waits_for_a_person(town: Town) -> None:
-    order_id = _with_lasting_trouble(town, "revert_payment")
-    town.wait_for({order_id: "CREATED"})
-    town.cancel(order_id)
+def test_an_undo_that_fails_for_good_waits_for_a_person(cluster: Cluster) -> None:
+    order_id = _with_lasting_fault(cluster, "revert_payment")
+    cluster.wait_for({order_id: "CREATED"})
+    cluster.cancel(order_id)
     saga = SagaInstance.objects.get(subject=order_id)
-    town.wait_until(lambda: SagaInstance.objects.get(pk=saga.pk).status == "NEEDS_ATTENTION", town.is_quiet)
-    troubles.call_off(town.troubles, "revert_payment", order_id)
-    commands.retry(saga.pk, reason="The trouble is over.", actor="operator")
-    town.wait_for({order_id: "CANCELLED"})
+    cluster.wait_until(lambda: SagaInstance.objects.get(pk=saga.pk).status == "NEEDS_ATTENTION", cluster.is_quiet)
+    step_faults.remove(cluster.faults, "revert_payment", order_id)
+    commands.retry(saga.pk, reason="The fault is repaired.", actor="operator")
+    cluster.wait_for({order_id: "CANCELLED"})
     assert completions(order_id, "revert_payment") == 1
     assert oracle.judge() == []
 
 
-@pytest.mark.parametrize("row", messages.BAD_WAYS)
-def test_trouble_with_the_message(town: Town, row: str) -> None:
-    """First with the message that starts the saga, then with the one that starts the undo."""
-    with publishing(messages.BAD_WAYS[row]):
-        order_id = town.order()
-    town.wait_for({order_id: "CREATED"})
-    with publishing(messages.BAD_WAYS[row]):
-        town.cancel(order_id)
-    town.wait_for({order_id: "CANCELLED"})
+@pytest.mark.parametrize("row", messages.FAULTS)
+def test_a_fault_of_the_message(cluster: Cluster, row: str) -> None:
+    """First for the message that starts the saga, then for the one that starts the compensation."""
+    with publishing(messages.FAULTS[row]):
+        order_id = cluster.order()
+    cluster.wait_for({order_id: "CREATED"})
+    with publishing(messages.FAULTS[row]):
+        cluster.cancel(order_id)
+    cluster.wait_for({order_id: "CANCELLED"})
     assert completions(order_id, "confirm_order") == completions(order_id, "cancel_order") == 1
     assert oracle.judge() == []
     if row not in messages.DELIVERED:
-        assert rescues(order_id) >= 2, "the message did arrive, so this row showed nothing"
+        assert redispatches(order_id) >= 2, "the message arrived, so this row shows nothing"
 
 
-def rescues(order_id: str) -> int:
+def redispatches(order_id: str) -> int:
     saga = SagaInstance.objects.get(subject=order_id)
     return SagaEvent.objects.filter(saga_id=saga.pk, action="redriven").count()
 
 
 @contextmanager
-def publishing(way: Callable[[messages.Chain], None]) -> Iterator[None]:
-    publisher = messages.BadOnce(way)
+def publishing(fault: Callable[[messages.Chain], None]) -> Iterator[None]:
+    publisher = messages.FaultyOnce(fault)
     with dispatch.published_by(publisher):
         yield
     assert publisher.is_used
 
 
-def test_connections_closed_in_the_middle_of_steps(town: Town, rabbitmq: PrivateRabbitMQ) -> None:
-    forward = {step: town.order(**{step: ("dawdle", "after")}) for step in STEPS_OF_EACH_KIND}
-    started = [lambda step=step, o=o: troubles.has_struck(town.troubles, step, o) for step, o in forward.items()]
-    town.wait_until(lambda: all(is_so() for is_so in started), lambda: forward)
-    rabbitmq.control("close_all_connections", "Trouble was ordered.")
-    town.wait_for(dict.fromkeys(forward.values(), "CREATED"))
+def test_connections_closed_in_the_middle_of_steps(cluster: Cluster, rabbitmq: PrivateRabbitMQ) -> None:
+    forward = {step: cluster.order(**{step: ("be_slow", "after")}) for step in STEPS_OF_EACH_KIND}
+    started = [lambda step=step, o=o: step_faults.has_happened(cluster.faults, step, o) for step, o in forward.items()]
+    cluster.wait_until(lambda: all(is_so() for is_so in started), lambda: forward)
+    rabbitmq.control("close_all_connections", "A fault of this test.")
+    cluster.wait_for(dict.fromkeys(forward.values(), "CREATED"))
     assert all(completions(order_id, step) == 1 for step, order_id in forward.items())
     assert oracle.judge() == []
 
 
-def test_queues_purged_while_nobody_listens(town: Town, rabbitmq: PrivateRabbitMQ) -> None:
-    forward, back = town.order(), town.order()
-    town.wait_for({forward: "CREATED", back: "CREATED"})
-    for worker in list(town.fleet.processes["worker"]):
-        town.fleet.stop("worker", worker)
-    third = town.order()
-    town.cancel(back)
+def test_queues_purged_while_nobody_listens(cluster: Cluster, rabbitmq: PrivateRabbitMQ) -> None:
+    forward, back = cluster.order(), cluster.order()
+    cluster.wait_for({forward: "CREATED", back: "CREATED"})
+    for worker in list(cluster.fleet.processes["worker"]):
+        cluster.fleet.stop("worker", worker)
+    third = cluster.order()
+    cluster.cancel(back)
     with Connection(rabbitmq.url) as connection, connection.channel() as channel:
         purged = sum(channel.queue_purge(name) for name in COMMAND_QUEUES)
     assert purged >= 2
     for _ in range(2):
-        town.fleet.start("worker")
-    town.wait_for({forward: "CREATED", third: "CREATED", back: "CANCELLED"})
+        cluster.fleet.start("worker")
+    cluster.wait_for({forward: "CREATED", third: "CREATED", back: "CANCELLED"})
     assert completions(third, "confirm_order") == completions(back, "cancel_order") == 1
     assert oracle.judge() == []
 
 
-def test_queues_deleted_under_the_workers(town: Town, rabbitmq: PrivateRabbitMQ) -> None:
-    """The workers are told, connect again and declare what is gone; the messages come again from the database."""
+def test_queues_deleted_under_the_workers(cluster: Cluster, rabbitmq: PrivateRabbitMQ) -> None:
+    """RabbitMQ cancels the consumers, so the workers connect again and declare the queues. The sweep dispatches."""
     with Connection(rabbitmq.url) as connection, connection.channel() as channel:
         for name in COMMAND_QUEUES:
             channel.queue_delete(name)
-    order_id = town.order()
-    town.wait_for({order_id: "CREATED"}, seconds=90)
+    order_id = cluster.order()
+    cluster.wait_for({order_id: "CREATED"}, seconds=90)
     assert completions(order_id, "confirm_order") == 1
     assert oracle.judge() == []
 
 
-def test_a_message_that_reaches_its_delivery_limit_is_a_dead_letter(town: Town, rabbitmq: PrivateRabbitMQ) -> None:
-    """It is taken and given back as by workers that die on it. The broker lays it aside, the sweep drives the saga."""
-    back = town.order()
-    town.wait_for({back: "CREATED"})
-    for worker in list(town.fleet.processes["worker"]):
-        town.fleet.stop("worker", worker)
-    forward = town.order()
-    town.cancel(back)
+def test_a_message_that_reaches_its_delivery_limit_is_a_dead_letter(
+    cluster: Cluster, rabbitmq: PrivateRabbitMQ
+) -> None:
+    """It is fetched and requeued, as when workers die on it. It becomes a dead letter; the sweep redispatches."""
+    back = cluster.order()
+    cluster.wait_for({back: "CREATED"})
+    for worker in list(cluster.fleet.processes["worker"]):
+        cluster.fleet.stop("worker", worker)
+    forward = cluster.order()
+    cluster.cancel(back)
     with Connection(rabbitmq.url) as connection, connection.channel() as channel:
         channel.queue_purge(DEAD_LETTERS_QUEUE)
         for name in COMMAND_QUEUES:
             if name != "saga_sweeps":
-                _wear_out(channel, name)
+                _use_up_deliveries(channel, name)
         letters = [_dead_letter(channel) for _ in range(2)]
     assert {letter.headers["x-death"][0]["reason"] for letter in letters} == {"delivery_limit"}
     assert {str(SagaInstance.objects.get(subject=order_id).pk) for order_id in (forward, back)} == {
         letter.headers["root_id"] for letter in letters
     }
     for _ in range(2):
-        town.fleet.start("worker")
-    town.wait_for({forward: "CREATED", back: "CANCELLED"})
+        cluster.fleet.start("worker")
+    cluster.wait_for({forward: "CREATED", back: "CANCELLED"})
     assert completions(forward, "confirm_order") == completions(back, "cancel_order") == 1
     assert oracle.judge() == []
 
 
-def _wear_out(channel: Any, name: str) -> None:
-    """Until the queue gives nothing any more."""
+def _use_up_deliveries(channel: Any, name: str) -> None:
+    """Fetch and requeue until the queue is empty."""
     for _ in range(3 * DELIVERY_LIMIT):
         if (message := channel.basic_get(name)) is None:
             return

@@ -1,4 +1,4 @@
-"""An oracle that sees nothing proves nothing: each kind of damage, done by hand to the rows, must be noticed."""
+"""The oracle must notice each kind of damage. Each test changes rows by hand and expects one rule to fail."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from sagas.outbox.relay import event_id
 from sagas.storage import storage
 from sagas.testing import Runner
 from tests.harness import books, customers, oracle
-from tests.harness.customers import Customers, Wish
+from tests.harness.customers import Customers, PlannedOrder
 from tests.tables import Prefilled
 from timers.models import ScheduledEvent
 
@@ -57,32 +57,32 @@ def ids(orders: dict[str, uuid.UUID], db: None) -> dict[str, uuid.UUID]:
 
 
 def orders_at_rest() -> dict[str, uuid.UUID]:
-    """One order of each kind: waiting, declined, cancelled, accepted, delivered, taken back after delivery."""
+    """One order of each kind: waiting, declined, cancelled, accepted, delivered, refunded after delivery."""
     customers.stock_the_kitchen()
     burgers = [NewLine(sku="burger", name="Burger", price=Decimal("12.99"), quantity=2)]
-    wishes = {fate: Wish(at=0, number=0, method=method, lines=burgers) for fate, method in METHODS.items()}
-    people = Customers()
+    orders = {kind: PlannedOrder(at=0, number=0, method=method, lines=burgers) for kind, method in METHODS.items()}
+    clients = Customers()
     with Runner() as runner:
-        for wish in wishes.values():
-            people.place(wish)
+        for order in orders.values():
+            clients.place(order)
         runner.run_to_end()
-        people.cancel(wishes["cancelled"])
+        clients.cancel(orders["cancelled"])
         runner.run_to_end()
-        for fate in ("accepted", "completed", "refunded"):
-            _deliver(wishes[fate].order_id, fate, runner)
+        for kind in ("accepted", "completed", "refunded"):
+            _deliver(orders[kind].order_id, kind, runner)
     storage().number_events(1_000)
     SagaEvent.objects.exclude(type="").update(published_at=timezone.now())
-    return {fate: uuid.UUID(wish.order_id) for fate, wish in wishes.items()}
+    return {kind: uuid.UUID(order.order_id) for kind, order in orders.items()}
 
 
-def _deliver(order_id: str, fate: str, runner: Runner) -> None:
+def _deliver(order_id: str, kind: str, runner: Runner) -> None:
     accept.accept(Order.objects.get(pk=order_id), runner="rosa")
     runner.run_to_end()
-    if fate == "accepted":
+    if kind == "accepted":
         return
     accept.complete(Order.objects.get(pk=order_id))
     runner.run_to_end()
-    if fate == "refunded":
+    if kind == "refunded":
         cancel.refund(Order.objects.get(pk=order_id), reason_code="other", reason="Cold", actor="olga")
         runner.run_to_end()
 
@@ -103,7 +103,7 @@ def _copy(row: Any, **changes: Any) -> None:
 
 
 def _append(order_id: uuid.UUID, like: str) -> None:
-    """One more event, numbered rightly, which says what an earlier one said."""
+    """Add a copy of an earlier event, with the next number."""
     saga = _saga(order_id).get()
     last = _events(order_id).last()
     _copy(
@@ -156,9 +156,9 @@ def _transfers(order_id: uuid.UUID) -> Any:
 
 
 Ids = dict[str, uuid.UUID]
-#: What is done to the rows, and the rule that must then complain.
+#: What is done to the rows, and the rule that must find it.
 DAMAGES: dict[str, tuple[Callable[[Ids], Any], str]] = {
-    "a saga stands still": (
+    "a saga is not finished": (
         lambda ids: _saga(ids["live"]).update(
             status="STARTED", phase="READY", wake_at=timezone.now(), finished_at=None
         ),
@@ -181,7 +181,7 @@ DAMAGES: dict[str, tuple[Callable[[Ids], Any], str]] = {
         "history and row differ",
     ),
     "a saga's row is gone": (lambda ids: _saga(ids["live"]).delete(), "history and row differ"),
-    "a saga came back from the dead": (
+    "a finished saga runs again": (
         lambda ids: _events(ids["failed"]).filter(action="undo_completed").update(saga_status="STARTED"),
         "history and row differ",
     ),
@@ -238,12 +238,12 @@ DAMAGES: dict[str, tuple[Callable[[Ids], Any], str]] = {
         "leaked authorization",
     ),
     "a hold for no order": (lambda ids: _orphan_intent(ids["live"]), "leaked authorization"),
-    "one after the other": (lambda ids: _copy_intent(ids["live"], status="canceled"), "authorized twice"),
-    "we think it is voided": (
+    "a second intent, cancelled": (lambda ids: _copy_intent(ids["live"], status="canceled"), "authorized twice"),
+    "our row says voided, the provider says held": (
         lambda ids: Payment.objects.filter(order_id=ids["live"]).update(status="VOIDED"),
         "payment and provider differ",
     ),
-    "we think it is held": (
+    "our row says held, the provider says voided": (
         lambda ids: Payment.objects.filter(order_id=ids["cancelled"]).update(status="AUTHORIZED"),
         "payment and provider differ",
     ),
@@ -272,7 +272,7 @@ DAMAGES: dict[str, tuple[Callable[[Ids], Any], str]] = {
         lambda ids: ScheduledEvent.objects.filter(entity_id=str(ids["cancelled"])).update(status="SCHEDULED"),
         "leaked timer",
     ),
-    "an order stays half way": (
+    "an order is not at rest": (
         lambda ids: Order.objects.filter(pk=ids["live"]).update(status="CANCELLING"),
         "order not at rest",
     ),
@@ -297,7 +297,7 @@ DAMAGES: dict[str, tuple[Callable[[Ids], Any], str]] = {
         lambda ids: _intent(ids["refunded"]).update(amount_refunded=F("amount_refunded") - 1),
         "money kept",
     ),
-    "a capture stays half way": (
+    "a capture is not finished": (
         lambda ids: Payment.objects.filter(order_id=ids["accepted"]).update(status="CAPTURING"),
         "payment not settled",
     ),
@@ -305,7 +305,7 @@ DAMAGES: dict[str, tuple[Callable[[Ids], Any], str]] = {
         lambda ids: SandboxRefund.objects.filter(intent_id=_intent(ids["refunded"]).get().pk).delete(),
         "refunds differ",
     ),
-    "a payout stays half way": (
+    "a payout is not finished": (
         lambda ids: _releases(ids["completed"]).update(status="PENDING"),
         "payout not finished",
     ),
@@ -360,7 +360,7 @@ def test_damage_is_noticed(name: str, ids: Ids) -> None:
 
 
 def test_every_rule_has_its_damage(ids: Ids) -> None:
-    """A rule that was never seen to complain would be worth nothing."""
+    """Without this a rule could be added that never finds anything."""
     source = Path(oracle.__file__).read_text() + Path(books.__file__).read_text()
     named = set(re.findall(r'yield Breach\("([^"]+)"', source)) - {"events out of order"}
     assert named == {rule for _, rule in DAMAGES.values()}
@@ -379,7 +379,7 @@ def test_lost_events_and_inversions_are_noticed(ids: Ids) -> None:
     assert {breach.rule for breach in oracle.events_arrived(seen, good[1:])} == {"event lost"}
     assert {breach.rule for breach in oracle.events_arrived(seen, good[::-1])} == {"events out of order"}
     acceptance = str(_saga(ids["accepted"]).get(name="accept_order").pk)
-    hasty = sorted(good, key=lambda event: event.saga_id != acceptance)
-    assert {breach.rule for breach in oracle.events_arrived(seen, hasty)} == {"events out of order"}
-    stranger = oracle.Received(str(uuid.uuid4()), str(uuid.uuid4()), 1)
-    assert {breach.rule for breach in oracle.events_arrived(seen, [*good, stranger])} == {"event of nothing committed"}
+    too_early = sorted(good, key=lambda event: event.saga_id != acceptance)
+    assert {breach.rule for breach in oracle.events_arrived(seen, too_early)} == {"events out of order"}
+    unknown = oracle.Received(str(uuid.uuid4()), str(uuid.uuid4()), 1)
+    assert {breach.rule for breach in oracle.events_arrived(seen, [*good, unknown])} == {"event of nothing committed"}

@@ -1,4 +1,4 @@
-"""Workers of two releases share the queues while sagas are under way; each leaves alone what it does not know."""
+"""Workers of two releases share the queues. Each runs only the sagas and versions that it knows."""
 
 from __future__ import annotations
 
@@ -43,17 +43,17 @@ def start(saga: Saga, count: int) -> None:
 def wait_for_end(fleet: Fleet, *, seconds: float) -> float:
     began_at = time.monotonic()
     while SagaInstance.objects.exclude(status=Status.COMPLETED).exists():
-        fleet.restart_the_fallen()
+        fleet.restart_ended()
         left = SagaInstance.objects.exclude(status=Status.COMPLETED).values_list(
             "version", "status", "position", "drives"
         )
-        assert time.monotonic() - began_at < seconds, f"{list(left)}\n{fleet.last_words()}"
+        assert time.monotonic() - began_at < seconds, f"{list(left)}\n{fleet.log_ends()}"
         time.sleep(0.2)
     return time.monotonic() - began_at
 
 
 def most(action: str) -> int:
-    """How often this happened to the saga it happened to most."""
+    """The highest count of this action in the history of one saga."""
     ids = list(SagaEvent.objects.filter(action=action).values_list("saga_id", flat=True))
     return max((ids.count(saga_id) for saga_id in set(ids)), default=0)
 
@@ -71,10 +71,10 @@ def test_sagas_of_both_versions_end_while_old_and_new_workers_run_together(fleet
     for saga in SagaInstance.objects.all():
         left = Group.objects.filter(name__startswith=f"{saga.subject} ").order_by("id").values_list("name", flat=True)
         assert [name.split()[1] for name in left] == EFFECTS[saga.version]
-    assert most("redriven") <= 12, "nobody spins"
-    assert most("step_claimed") == 1, "every van is booked once"
+    assert most("redriven") <= 12, "no saga is dispatched in a loop"
+    assert most("step_claimed") == 1, "each van is booked once"
     with capsys.disabled():
-        print(f"\n35 sagas of two versions: all ended {took:.1f} s later, at most {most('redriven')} re-drives")  # noqa: T201
+        print(f"\n35 sagas of two versions: all ended {took:.1f} s later, at most {most('redriven')} redispatches")  # noqa: T201
     fleet.stop("worker", old)
 
 
@@ -85,6 +85,6 @@ def test_sagas_only_the_new_release_knows_wait_for_it(fleet: Fleet) -> None:
     start(second, 5)
     time.sleep(8)
     assert set(SagaInstance.objects.values_list("status", "position", "attempt")) == {("STARTED", 1, 0)}
-    assert most("redriven") <= 3, "who does not know them does not drive them"
+    assert most("redriven") <= 3, "a release does not dispatch sagas that it does not know"
     wait_for_children(fleet.start("worker", CHAOS_RELEASE="new", **SHORT_WAITS), 2)
     wait_for_end(fleet, seconds=60)

@@ -1,4 +1,4 @@
-"""The broker or the database is away while people order, on servers that belong to this test alone."""
+"""Orders are placed while the broker or the database is down. The servers belong to these tests only."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ import pytest
 
 from tests.chaos.conftest import ENVIRONMENT
 from tests.harness.fleet import ROOT, Fleet, wait_for_children
-from tests.harness.web import Answer, Web
+from tests.harness.web import Response, Web
 from tests.servers import PrivatePostgres, PrivateRabbitMQ, PrivateServers, free_port
 
 pytestmark = [pytest.mark.postgres, pytest.mark.rabbitmq, pytest.mark.chaos, pytest.mark.timeout(180)]
 
-#: The longest a customer may wait for an answer while the broker is away.
+#: The longest time a customer may wait for an answer while the broker is down.
 PATIENCE_SECONDS = 6.0
 SERVER_ERRORS = (500, 502, 504)
 
 
 @dataclass
-class Place:
-    """Everything the product needs, all of it private."""
+class Cluster:
+    """Everything the product needs, for these tests only."""
 
     postgres: PrivatePostgres
     rabbitmq: PrivateRabbitMQ
@@ -37,7 +37,7 @@ class Place:
     web: Web
 
     def judge(self) -> dict[str, Any]:
-        """What an oracle in another process sees."""
+        """The findings of the oracle, in another process."""
         done = self.run("-m", "tests.harness.judge")
         seen: dict[str, Any] = json.loads(done)
         return seen
@@ -53,18 +53,18 @@ class Place:
     def wait_until_quiet(self, *, seconds: float = 90) -> dict[str, Any]:
         deadline = time.monotonic() + seconds
         while (seen := self.judge())["open"]:
-            self.fleet.restart_the_fallen()
-            assert time.monotonic() < deadline, f"{seen}\n{self.fleet.last_words()}"
+            self.fleet.restart_ended()
+            assert time.monotonic() < deadline, f"{seen}\n{self.fleet.log_ends()}"
         return seen
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    folder = tmp_path_factory.mktemp("place")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    folder = tmp_path_factory.mktemp("cluster")
     with PrivateServers(["rabbitmq"]) as servers:
         if servers.missing:
             pytest.skip(str(servers.missing))
-        # Durable, because an order that was answered with 202 must survive a crash of the database.
+        # Durable: an order that was answered with 202 must survive a crash of the database.
         servers.running["postgres"] = postgres = PrivatePostgres(servers.folder, is_durable=True)
         postgres.start()
         rabbitmq = servers.running["rabbitmq"]
@@ -75,74 +75,74 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
             "CAMPUSG_RATE_WRITE": "", "CAMPUSG_RATE_ANONYMOUS": "",
         }  # fmt: skip
         with Fleet(environment, folder) as fleet:
-            yield _opened(Place(postgres, rabbitmq, fleet, Web(free_port())))
+            yield _started(Cluster(postgres, rabbitmq, fleet, Web(free_port())))
 
 
-def _opened(place: Place) -> Place:
-    place.run("manage.py", "migrate", "-v", "0")
-    place.web = Web(place.web.port, place.run("manage.py", "token", "alice").strip())
+def _started(cluster: Cluster) -> Cluster:
+    cluster.run("manage.py", "migrate", "-v", "0")
+    cluster.web = Web(cluster.web.port, cluster.run("manage.py", "token", "alice").strip())
     command = [sys.executable, "-m", "uvicorn", "campusg.asgi:application", "--host", "127.0.0.1", "--lifespan", "off"]
-    place.fleet.start("web", [*command, "--port", str(place.web.port), "--no-access-log", "--log-level", "warning"])
+    cluster.fleet.start("web", [*command, "--port", str(cluster.web.port), "--no-access-log", "--log-level", "warning"])
     for role in ("worker", "beat"):
-        place.fleet.start(role)
-    place.web.wait_until_up()
-    wait_for_children(place.fleet.processes["worker"][0], 2)
-    return place
+        cluster.fleet.start(role)
+    cluster.web.wait_until_up()
+    wait_for_children(cluster.fleet.processes["worker"][0], 2)
+    return cluster
 
 
-def test_orders_taken_while_the_broker_is_away_go_through_when_it_is_back(place: Place) -> None:
-    assert place.web.post_order().status == 202
-    # A RabbitMQ killed while it declares a quorum queue may bring that queue back unable to confirm anything.
-    place.wait_until_quiet()
-    place.rabbitmq.kill()
-    answers = [place.web.post_order() for _ in range(5)]
-    assert [answer.status for answer in answers] == [202] * 5
-    assert max(answer.seconds for answer in answers) < PATIENCE_SECONDS
-    place.rabbitmq.start()
-    seen = place.wait_until_quiet()
+def test_orders_taken_while_the_broker_is_away_go_through_when_it_is_back(cluster: Cluster) -> None:
+    assert cluster.web.post_order().status == 202
+    # Wait first: a RabbitMQ that is killed while it declares a quorum queue may start again with a broken one.
+    cluster.wait_until_quiet()
+    cluster.rabbitmq.kill()
+    responses = [cluster.web.post_order() for _ in range(5)]
+    assert [response.status for response in responses] == [202] * 5
+    assert max(response.seconds for response in responses) < PATIENCE_SECONDS
+    cluster.rabbitmq.start()
+    seen = cluster.wait_until_quiet()
     assert seen["breaches"] == []
-    assert {seen["order_ids"][answer.body["order_id"]] for answer in answers} == {"CREATED"}
+    assert {seen["order_ids"][response.body["order_id"]] for response in responses} == {"CREATED"}
 
 
-def test_a_stopped_database_is_503_and_never_half_an_order(place: Place) -> None:
-    before = place.wait_until_quiet()
-    place.postgres.stop()
-    answers = [place.web.post_order() for _ in range(3)]
-    assert [answer.status for answer in answers] == [503] * 3
-    assert all(int(answer.headers["retry-after"]) > 0 for answer in answers)
-    assert {answer.body["code"] for answer in answers} == {"database.unavailable"}
-    place.postgres.start()
-    after = place.wait_until_quiet()
+def test_a_stopped_database_is_503_and_never_half_an_order(cluster: Cluster) -> None:
+    before = cluster.wait_until_quiet()
+    cluster.postgres.stop()
+    responses = [cluster.web.post_order() for _ in range(3)]
+    assert [response.status for response in responses] == [503] * 3
+    assert all(int(response.headers["retry-after"]) > 0 for response in responses)
+    assert {response.body["code"] for response in responses} == {"database.unavailable"}
+    cluster.postgres.start()
+    after = cluster.wait_until_quiet()
     assert after["breaches"] == []
     assert after["order_ids"].keys() == before["order_ids"].keys()
-    assert place.web.post_order().status == 202
+    assert cluster.web.post_order().status == 202
 
 
-def test_a_database_that_crashes_among_orders_halves_none(place: Place) -> None:
-    """Whoever was told 202 has an order; whoever was told 503 has a whole one or none."""
-    answers: list[Answer] = []
+def test_a_crash_of_the_database_leaves_no_order_half_written(cluster: Cluster) -> None:
+    """A 202 means an order; a 503 means a complete order or none."""
+    responses: list[Response] = []
     is_over = threading.Event()
-    customers = [threading.Thread(target=_keep_ordering, args=(place.web, answers, is_over)) for _ in range(4)]
+    customers = [threading.Thread(target=_keep_ordering, args=(cluster.web, responses, is_over)) for _ in range(4)]
     for customer in customers:
         customer.start()
     for _ in range(3):
         time.sleep(2)
-        place.postgres.kill()
-        place.postgres.start()
+        cluster.postgres.kill()
+        cluster.postgres.start()
     time.sleep(2)
     is_over.set()
     for customer in customers:
         customer.join()
-    seen = place.wait_until_quiet()
-    told = Counter(answer.status for answer in answers)
-    assert not told.keys() & set(SERVER_ERRORS), told
-    assert told[202] > 0
+    seen = cluster.wait_until_quiet()
+    statuses = Counter(response.status for response in responses)
+    assert not statuses.keys() & set(SERVER_ERRORS), statuses
+    assert statuses[202] > 0
     assert seen["breaches"] == []
-    assert {seen["order_ids"].get(a.body["order_id"], "lost") for a in answers if a.status == 202} == {"CREATED"}
-    assert all("retry-after" in answer.headers for answer in answers if answer.status == 503)
+    assert {seen["order_ids"].get(a.body["order_id"], "lost") for a in responses if a.status == 202} == {"CREATED"}
+    assert all("retry-after" in response.headers for response in responses if response.status == 503)
 
 
-def _keep_ordering(web: Web, answers: list[Answer], is_over: threading.Event) -> None:
+def _keep_ordering(web: Web, responses: list[Response], is_over: threading.Event) -> None:
     while not is_over.is_set():
-        answers.append(web.post_order())
+        responses.append(web.post_order())
         time.sleep(0.05)

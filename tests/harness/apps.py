@@ -1,4 +1,4 @@
-"""Changes the definitions in processes that are to suffer: shorter calls, and troubles on order."""
+"""Changes the definitions in the processes of chaos tests: shorter timeouts of calls, and steps with faults."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from datetime import timedelta
 
 from django.apps import AppConfig
 
-from tests.harness import troubles
+from tests.harness import step_faults
 
-#: So short that a claim nobody will ever record is taken over within seconds and not half a minute.
+#: Short, so that the call of a killed worker is taken over after seconds and not after half a minute.
 CALL_TIMEOUT = timedelta(seconds=float(os.environ.get("CHAOS_CALL_TIMEOUT_SECONDS", "4")))
 
 
-class Troubled(AppConfig):
+class Chaos(AppConfig):
     name = "tests.harness"
     label = "chaos"
 
@@ -35,7 +35,7 @@ class Troubled(AppConfig):
         undo = step.compensation
         return dataclasses.replace(
             step,
-            function=troubles.troubled(step.function),
-            compensation=undo and dataclasses.replace(undo, function=troubles.troubled(undo.function)),
+            function=step_faults.with_faults(step.function),
+            compensation=undo and dataclasses.replace(undo, function=step_faults.with_faults(undo.function)),
             timeout=min(step.timeout, CALL_TIMEOUT) if step.is_remote else step.timeout,
         )

@@ -1,4 +1,4 @@
-"""The oracle's rules about money: our rows, our ledger and the payment provider's, to the cent, order by order."""
+"""The oracle's rules about money. For each order our rows, our ledger and the provider's must agree to the cent."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.harness.snapshot import Booking, Breach, Snapshot
 
 ENDED_ORDER = ("CANCELLED", "FAILED")
 PAID_ORDER = ("ACCEPTED", "COMPLETED")
-#: Orders whose money is promised to nobody yet.
+#: Orders whose money is not paid out yet.
 WAITING_ORDER = ("CREATED", "ACCEPTED")
 UNSETTLED_PAYMENT = ("PENDING", "CAPTURING", "VOIDING")
 CAPTURED_PAYMENT = ("CAPTURED", "REFUNDED")
@@ -59,9 +59,9 @@ def payment_and_provider_agree(seen: Snapshot) -> Iterator[Breach]:
             theirs = _sums(intent for intent in intents if intent.id == payment.intent_id)
             held = payment.amount_cents if payment.status == "AUTHORIZED" else 0
             ours = (held, payment.captured_cents, payment.refunded_cents)
-            strangers = _sums(intent for intent in intents if intent.id != payment.intent_id)
-            if ours != theirs or any(strangers):
-                detail = f"{payment.status} {ours}, provider {theirs}, other intents {strangers}"
+            others = _sums(intent for intent in intents if intent.id != payment.intent_id)
+            if ours != theirs or any(others):
+                detail = f"{payment.status} {ours}, provider {theirs}, other intents {others}"
                 yield Breach("payment and provider differ", str(payment.pk), detail)
             if payment.status in UNSETTLED_PAYMENT:
                 yield Breach("payment not settled", str(payment.pk), payment.status)
@@ -99,7 +99,7 @@ def escrow_is_held_for_waiting_orders_only(seen: Snapshot) -> Iterator[Breach]:
 
 
 def everybody_is_paid_once(seen: Snapshot) -> Iterator[Breach]:
-    """A completed order's money is with restaurant, runner and platform; of an ended one everything came back."""
+    """Restaurant, runner and platform have the money of a completed order; of any other order they have nothing."""
     for order in seen.orders.values():
         paid: Counter[str] = Counter()
         for row in seen.payouts.get(str(order.pk), []):
@@ -112,10 +112,10 @@ def everybody_is_paid_once(seen: Snapshot) -> Iterator[Breach]:
 
 
 def payouts_and_transfers_agree(seen: Snapshot) -> Iterator[Breach]:
-    """Each payout is one transfer at the provider, to its recipient, less what was taken back."""
+    """Each payout is one transfer at the provider: same recipient, same amount, same amount taken back."""
     for order_id in seen.payouts.keys() | seen.transfers.keys():
         ours = _sent(seen.payouts.get(order_id, []))
-        theirs = Counter(_told(transfer) for transfer in seen.transfers.get(order_id, []))
+        theirs = Counter(_received(transfer) for transfer in seen.transfers.get(order_id, []))
         if ours != theirs:
             yield Breach("payouts and transfers differ", order_id, f"{dict(ours)}, provider {dict(theirs)}")
 
@@ -135,14 +135,14 @@ def _sent(rows: list[EscrowTransaction]) -> Counter[Sent]:
     )
 
 
-def _told(transfer: SandboxTransfer) -> Sent:
+def _received(transfer: SandboxTransfer) -> Sent:
     payout_id = transfer.metadata.get("payout_id", "")
     return payout_id, transfer.destination, transfer.amount, transfer.amount_reversed
 
 
 # -- the ledger -----------------------------------------------------------------------------------------------------
 def the_ledger_knows_every_order(seen: Snapshot) -> Iterator[Breach]:
-    """What came into escrow for an order, what left it for others and what went back is what its rows say."""
+    """The ledger says what the rows say: how much was captured, paid out and returned for each order."""
     payments = {payment.order_id: payment for found in seen.payments.values() for payment in found}
     for order_id in seen.bookings.keys() | payments.keys():
         booked = _booked(seen.bookings.get(order_id, []))
@@ -169,30 +169,30 @@ def _position(payment: Payment | None, payouts: list[EscrowTransaction]) -> tupl
 
 
 def the_ledger_is_the_providers(seen: Snapshot) -> Iterator[Breach]:
-    """Whoever has an account at the provider has there what our ledger says."""
+    """Each account at the provider has the balance that our ledger says."""
     balances: Counter[str] = Counter()
     for bookings in seen.bookings.values():
         for booking in bookings:
             balances[booking.debit] -= booking.cents
             balances[booking.credit] += booking.cents
-    told = _balances_at_provider(seen)
+    theirs = _balances_at_provider(seen)
     ours: Counter[str] = Counter()
     for account, amount in balances.items():
         if _is_outside(account):
             ours[_holder(account)] += amount
-    for holder in ours.keys() | told.keys():
-        if ours[holder] != told[holder]:
-            yield Breach("balance differs", holder, f"{ours[holder]} cents, provider {told[holder]}")
+    for holder in ours.keys() | theirs.keys():
+        if ours[holder] != theirs[holder]:
+            yield Breach("balance differs", holder, f"{ours[holder]} cents, provider {theirs[holder]}")
 
 
 def _balances_at_provider(seen: Snapshot) -> Counter[str]:
-    told: Counter[str] = Counter()
+    balances: Counter[str] = Counter()
     for intents in seen.intents.values():
-        told["customers"] -= sum(intent.amount_received - intent.amount_refunded for intent in intents)
+        balances["customers"] -= sum(intent.amount_received - intent.amount_refunded for intent in intents)
     for transfers in seen.transfers.values():
         for transfer in transfers:
-            told[transfer.destination] += transfer.amount - transfer.amount_reversed
-    return told
+            balances[transfer.destination] += transfer.amount - transfer.amount_reversed
+    return balances
 
 
 def _is_outside(account: str) -> bool:

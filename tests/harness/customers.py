@@ -1,4 +1,4 @@
-"""People who order lunch, some of whom change their minds; all of it from one seed."""
+"""Random customers from one seed: what they order, how they pay, and who cancels."""
 
 from __future__ import annotations
 
@@ -18,19 +18,22 @@ VISA = "pm_card_visa"
 DECLINED = ("pm_card_chargeDeclined", "pm_card_chargeDeclinedInsufficientFunds")
 LOSES_REPLY = "pm_sandbox_timeout_after"
 LOSES_REQUEST = "pm_sandbox_timeout_before"
-#: How often each way to pay is met.
+#: How often each payment method is chosen.
 METHODS = {VISA: 12, DECLINED[0]: 2, DECLINED[1]: 2, LOSES_REPLY: 3, LOSES_REQUEST: 1}
 CANCELLED_SHARE = 0.12
 
 BURGER = ("burger", "Burger", "12.99")
-#: Sells out on the way.
+#: Sells out during a run.
 SPECIAL = ("special", "Chef's special", "18.00")
 SPECIAL_PORTIONS = 25
 
 
 @dataclass
-class Wish:
-    """One customer's order: when, what, how it is paid, and after how long they cancel, if they do."""
+class PlannedOrder:
+    """One customer's order, and what happened to it.
+
+    It is placed `at` seconds after the start. `cancels_after` is in seconds after that; None: it is not cancelled.
+    """
 
     at: float
     number: int
@@ -51,15 +54,15 @@ def stock_the_kitchen() -> None:
         MenuItem.objects.create(sku=sku, name=name, price=Decimal(price), stock=stock, restaurant="Grill")
 
 
-def wishes(count: int, *, over_seconds: float, chance: random.Random) -> list[Wish]:
-    """`count` wishes spread evenly, each with its own fate."""
-    return [_wish(number, number * over_seconds / count, chance) for number in range(count)]
+def planned_orders(count: int, *, over_seconds: float, chance: random.Random) -> list[PlannedOrder]:
+    """`count` random orders, spread evenly over this time."""
+    return [_planned_order(number, number * over_seconds / count, chance) for number in range(count)]
 
 
-def _wish(number: int, at: float, chance: random.Random) -> Wish:
+def _planned_order(number: int, at: float, chance: random.Random) -> PlannedOrder:
     method = chance.choices(list(METHODS), weights=list(METHODS.values()))[0]
     cancels_after = chance.uniform(0, 4) if chance.random() < CANCELLED_SHARE else None
-    return Wish(at=at, number=number, method=method, lines=_lines(chance), cancels_after=cancels_after)
+    return PlannedOrder(at=at, number=number, method=method, lines=_lines(chance), cancels_after=cancels_after)
 
 
 def _lines(chance: random.Random) -> list[NewLine]:
@@ -71,40 +74,40 @@ def _lines(chance: random.Random) -> list[NewLine]:
 
 @dataclass
 class Customers:
-    """Place and cancel through the product's own services; keep what was answered."""
+    """Place and cancel orders through the product's own services, and count the results."""
 
-    answers: Counter[str] = field(default_factory=Counter)
+    results: Counter[str] = field(default_factory=Counter)
 
-    def place(self, wish: Wish) -> None:
-        owner = f"customer-{wish.number % 20}"
-        order = NewOrder(customer_id=owner, lines=wish.lines, payment_method=wish.method)
+    def place(self, order: PlannedOrder) -> None:
+        owner = f"customer-{order.number % 20}"
+        new = NewOrder(customer_id=owner, lines=order.lines, payment_method=order.method)
         try:
-            placed = placing.place(placing.prepare(order, owner=owner))
-        except OrderError as refusal:  # sold out, said at the door
-            wish.refusal = refusal.code
-            self.answers[f"refused: {refusal.code}"] += 1
+            placed = placing.place(placing.prepare(new, owner=owner))
+        except OrderError as refusal:  # sold out
+            order.refusal = refusal.code
+            self.results[f"refused: {refusal.code}"] += 1
             return
-        wish.order_id = placed.order_id
-        self.answers["placed"] += 1
+        order.order_id = placed.order_id
+        self.results["placed"] += 1
 
-    def cancel(self, wish: Wish) -> None:
+    def cancel(self, order: PlannedOrder) -> None:
         try:
             cancelling.cancel(
-                Order.objects.get(pk=wish.order_id), reason_code="customer_request", reason="", actor="customer",
+                Order.objects.get(pk=order.order_id), reason_code="customer_request", reason="", actor="customer",
             )  # fmt: skip
         except Problem as refusal:  # failed or cancelled already
-            self.answers[f"cancel refused: {refusal.code}"] += 1
+            self.results[f"cancel refused: {refusal.code}"] += 1
             return
-        wish.is_cancelled = True
-        self.answers["cancel accepted"] += 1
+        order.is_cancelled = True
+        self.results["cancel accepted"] += 1
 
 
-def expected_status(wish: Wish, reason_code: str) -> str:
-    """What must have become of an order, whatever was killed meanwhile: trouble of ours is never the customer's."""
-    if wish.is_cancelled:
+def expected_status(order: PlannedOrder, reason_code: str) -> str:
+    """The status an order must end with. A killed process or server must not change it."""
+    if order.is_cancelled:
         return "CANCELLED"
-    if wish.method in DECLINED:
+    if order.method in DECLINED:
         return "FAILED"
-    if wish.is_for_special and reason_code == "order.out_of_stock":
+    if order.is_for_special and reason_code == "order.out_of_stock":
         return "FAILED"
     return "CREATED"

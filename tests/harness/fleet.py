@@ -1,4 +1,4 @@
-"""Real processes: workers, beats and webs that can be started, killed whole, or robbed of one child."""
+"""Real workers, beats and webs: started, stopped, and killed as a whole or one child of them."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ COMMANDS = {
 
 @dataclass
 class Fleet:
-    """Processes under one environment. Whatever happens, none of them outlives the block.
+    """Processes with one environment. All of them have ended when the `with` block ends.
 
-    Several threads may start and kill at once. A process that is started again gets the environment of that moment.
+    Several threads may start and kill processes. One that is started again gets the environment as it is then.
     """
 
     environment: Mapping[str, str]
     folder: Path
     commands: Mapping[str, list[str]] = field(default_factory=lambda: COMMANDS)
-    #: Ends the processes when this one is killed before it could.
+    #: Ends the processes if this one is killed.
     reaper: Reaper | None = None
     processes: dict[str, list[subprocess.Popen[bytes]]] = field(default_factory=dict)
     kills: Counter[str] = field(default_factory=Counter)
@@ -58,11 +58,11 @@ class Fleet:
         with self._lock:
             for process in [*self._leaving, *(one for processes in self.processes.values() for one in processes)]:
                 self._end(process)
-            self.processes.clear()  # so that no other thread takes what was ended here for fallen
+            self.processes.clear()  # so that no other thread starts them again
             self._is_over = True
 
     def start(self, role: str, command: list[str] | None = None, **more: str) -> subprocess.Popen[bytes]:
-        """Start one process of this role; its words go to a file of its own."""
+        """Start one process of this role. Its output goes to a file of its own."""
         with self._lock:
             if self._is_over:
                 raise RuntimeError("The fleet has ended.")
@@ -86,13 +86,13 @@ class Fleet:
     def replace(self, role: str, process: subprocess.Popen[bytes]) -> None:
         """Kill -9 a process with all its children and start another in its place."""
         with self._lock:
-            if process in self.processes[role]:  # else something else ended it meanwhile
+            if process in self.processes[role]:  # else another thread has ended it
                 self.kills[role] += 1
                 self.stop(role, process)
                 self.start(role, self._own_commands[process.pid])
 
     def stop(self, role: str, process: subprocess.Popen[bytes]) -> None:
-        """Kill -9 a process with all its children; nothing comes in its place."""
+        """Kill -9 a process with all its children. It is not started again."""
         with self._lock:
             self._end(process)
             self.processes[role].remove(process)
@@ -103,8 +103,10 @@ class Fleet:
             self.reaper.forget(process.pid)
 
     def retire(self, role: str, process: subprocess.Popen[bytes], *, seconds: float) -> bool | None:
-        """SIGTERM, as a deploy does, and wait until it has ended. False if it had to be killed after all, None if
-        something else has ended it before."""
+        """Send SIGTERM, as a deploy does, and wait until the process has ended.
+
+        False: it had to be killed. None: another thread had ended it before.
+        """
         with self._lock:
             if process not in self.processes[role]:
                 return None
@@ -116,15 +118,15 @@ class Fleet:
         except subprocess.TimeoutExpired:
             return False
         finally:
-            self._end(process)  # and whatever it may have left behind
+            self._end(process)  # and its children, if some are left
         return True
 
     def renew(self, role: str, process: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
-        """Start what this process was again, beside it."""
+        """Start another process with the command of this one."""
         return self.start(role, self._own_commands[process.pid])
 
     def kill_any(self, role: str, chance: random.Random) -> bool:
-        """Kill -9 one whole process and start it again; False if none is up."""
+        """Kill -9 one process with its children and start it again. False: none is up."""
         with self._lock:
             if not self.processes.get(role):
                 return False
@@ -132,7 +134,7 @@ class Fleet:
             return True
 
     def kill_any_child(self, chance: random.Random, workers: Iterable[subprocess.Popen[bytes]] | None = None) -> bool:
-        """Kill -9 one prefork child of some worker (of these); False if none is up yet."""
+        """Kill -9 one prefork child of one of the workers (all workers by default). False: none is up yet."""
         with self._lock:
             among = self.processes["worker"] if workers is None else workers
             children = [child for worker in among for child in children_of(worker.pid)]
@@ -143,24 +145,24 @@ class Fleet:
             self.kills["child"] += 1
             return True
 
-    def restart_the_fallen(self) -> list[str]:
-        """Start again what ended by itself, as a supervisor would; answers what that was."""
-        fallen = []
+    def restart_ended(self) -> list[str]:
+        """Start processes that ended by themselves again, as a supervisor does. Returns a line for each of them."""
+        ended = []
         with self._lock:
             for role, processes in self.processes.items():
                 for process in [process for process in processes if process.poll() is not None]:
                     processes.remove(process)
-                    self._end(process)  # what it left behind
-                    fallen.append(f"{role} exited with {process.returncode}: {self._words_of(process)}")
+                    self._end(process)  # its children
+                    ended.append(f"{role} exited with {process.returncode}: {self._last_lines_of(process)}")
                     self.start(role, self._own_commands[process.pid])
-        return fallen
+        return ended
 
-    def _words_of(self, process: subprocess.Popen[bytes]) -> str:
+    def _last_lines_of(self, process: subprocess.Popen[bytes]) -> str:
         lines = self.logs[process.pid].read_text(errors="replace").strip().splitlines()
-        return " / ".join(lines[-2:])[-300:] or "it said nothing"
+        return " / ".join(lines[-2:])[-300:] or "no output"
 
-    def last_words(self) -> str:
-        """What the processes said, for a test that failed."""
+    def log_ends(self) -> str:
+        """The last output of the processes, for a test that failed."""
         logs = sorted(self.folder.glob("*.log"), key=lambda log: log.stat().st_mtime)
         return "\n".join(f"--- {log.name}\n{log.read_text(errors='replace')[-1500:]}" for log in logs[-8:])
 
@@ -172,7 +174,7 @@ def kill_group(process: subprocess.Popen[bytes]) -> None:
 
 
 def wait_for_children(process: subprocess.Popen[bytes], count: int, *, seconds: float = 40) -> None:
-    """Until a worker has its pool, which is when it is about to consume."""
+    """Wait until a worker has its pool: it is about to consume then."""
     deadline = time.monotonic() + seconds
     while len(children_of(process.pid)) < count:
         if process.poll() is not None or time.monotonic() > deadline:

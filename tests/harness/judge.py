@@ -1,6 +1,6 @@
-"""The oracle as a process of its own: `python -m tests.harness.judge` prints what it sees as JSON.
+"""The oracle as a process: `python -m tests.harness.judge` prints what it sees as JSON.
 
-For databases other than the one the asking process is bound to.
+For a test whose own process is connected to another database.
 """
 
 from __future__ import annotations

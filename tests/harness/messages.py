@@ -1,4 +1,4 @@
-"""What can happen to the message that tells a worker about a saga. Each publishes one chain in its own bad way."""
+"""What can go wrong with a step message. Each function publishes one chain of messages with one such fault."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Chain = list[tuple[str, StepMessage]]
 
 
 def _signatures(tail: Chain) -> list[Signature]:
-    return [app.tasks[name].si(str(hint.saga_id), hint.position, hint.epoch) for name, hint in tail]
+    return [app.tasks[name].si(str(step.saga_id), step.position, step.epoch) for name, step in tail]
 
 
 def _publish(steps: list[Signature], tail: Chain, **options: object) -> None:
@@ -33,7 +33,7 @@ def three_times(tail: Chain) -> None:
 
 
 def every_step_alone_and_backwards(tail: Chain) -> None:
-    """Late, early and doubled at once: the last step's message comes first."""
+    """Each message comes twice, and the one of the last step comes first."""
     for step in reversed(_signatures(tail)):
         step.apply_async()
     _publish(_signatures(tail), tail)
@@ -51,7 +51,7 @@ def expired(tail: Chain) -> None:
 
 
 def unregistered(tail: Chain) -> None:
-    app.send_task("orders.nobody_knows_this", args=list(map(str, tail[0][1])), queue="order_commands")
+    app.send_task("orders.unknown_task", args=list(map(str, tail[0][1])), queue="order_commands")
 
 
 def no_json(tail: Chain) -> None:
@@ -81,10 +81,10 @@ def _raw(body: bytes, tail: Chain, *, content_type: str) -> None:
 
 
 def lost(tail: Chain) -> None:
-    """A broker that forgot: nothing arrives."""
+    """The broker lost the messages."""
 
 
-BAD_WAYS: dict[str, Callable[[Chain], None]] = {
+FAULTS: dict[str, Callable[[Chain], None]] = {
     "delivered three times": three_times,
     "delivered backwards and doubled": every_step_alone_and_backwards,
     "revoked": revoked,
@@ -95,21 +95,21 @@ BAD_WAYS: dict[str, Callable[[Chain], None]] = {
     "wrong arguments": wrong_arguments,
     "lost": lost,
 }
-#: The ways in which the saga hears of it all the same; from the others only the sweep rescues it.
+#: The faults with which messages still arrive. After each of the others the sweep has to dispatch the saga again.
 DELIVERED = ("delivered three times", "delivered backwards and doubled")
 
 
-class BadOnce:
-    """A publisher that sends the next chain in a bad way and all others well."""
+class FaultyOnce:
+    """A publisher that sends the next chain with a fault and all others without."""
 
-    def __init__(self, way: Callable[[Chain], None]) -> None:
-        self.way: Callable[[Chain], None] | None = way
-        self.good = dispatch.CeleryPublisher()
+    def __init__(self, fault: Callable[[Chain], None]) -> None:
+        self.fault: Callable[[Chain], None] | None = fault
+        self.publisher = dispatch.CeleryPublisher()
 
     def __call__(self, tail: Chain) -> None:
-        way, self.way = self.way, None
-        (way or self.good)(tail)
+        fault, self.fault = self.fault, None
+        (fault or self.publisher)(tail)
 
     @property
     def is_used(self) -> bool:
-        return self.way is None
+        return self.fault is None

@@ -1,7 +1,7 @@
-"""Judges the system from outside: the rows of every app beside the payment provider's own ledger.
+"""Judges the system from outside: it compares the rows of every app and the payment provider's own ledger.
 
-Nothing here changes anything, and but for the histories nothing asks the code under test; what is read are rows. Each
-function returns the breaches it sees, none when all is well. `judge` is all of them, for a system at rest.
+It only reads. Of the code under test it uses the saga definitions, and the replay of histories. Each rule yields the
+breaches it finds; `judge` applies all rules to a system at rest.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from tests.harness.snapshot import Breach, Fact, Snapshot, snapshot
 __all__ = ["Breach", "Received", "Snapshot", "events_arrived", "judge", "snapshot", "statuses"]
 
 LIVE_ORDER = ("CREATED",)
-#: Orders whose food waits in the kitchen.
+#: Orders whose food is reserved.
 COOKING_ORDER = ("CREATED", "ACCEPTED")
 ENDED_ORDER = ("CANCELLED", "FAILED")
 PAID_ORDER = ("ACCEPTED", "COMPLETED")
 FINAL_ORDER = (*ENDED_ORDER, *LIVE_ORDER, *PAID_ORDER)
 FINISHED = ("COMPLETED", "COMPENSATED", "CANCELLED", "FAILED")
-#: The order a finished saga leaves behind, by the saga's name and status. A refund ends what others completed.
+#: The statuses an order may have after a saga of this name and status. A refund may change them later.
 ORDER_AFTER = {
     ("create_order", "COMPLETED"): {"CREATED", "ACCEPTED", "COMPLETED"},
     ("create_order", "COMPENSATED"): {"FAILED"},
@@ -43,7 +43,7 @@ ORDER_AFTER = {
 
 
 def judge(seen: Snapshot | None = None) -> list[Breach]:
-    """Every breach in a system at rest: no message under way, no call in flight."""
+    """Every breach in a system at rest: no message is on its way, no call is running."""
     seen = seen or snapshot()
     return [breach for rule in RULES for breach in rule(seen)]
 
@@ -59,7 +59,7 @@ def every_saga_is_finished(seen: Snapshot) -> Iterator[Breach]:
 
 
 def the_history_leads_to_the_row(seen: Snapshot) -> Iterator[Breach]:
-    """Gap-free, lawful and the row: the engine's own judge, which replays every history through its state machine."""
+    """The history has no gaps, and the engine's state machine replays it to the row."""
     for found in saga_invariants.histories_that_differ():
         yield Breach("history and row differ", found.subject.removeprefix("saga "), found.detail)
 
@@ -98,14 +98,14 @@ def steps_are_done_in_order_and_undone_in_reverse(seen: Snapshot) -> Iterator[Br
 
 
 def _is_undo_over(event: Fact, definition: Saga) -> bool:
-    """Undone, or given up where giving up is allowed."""
+    """The compensation ran, or it failed and is best effort."""
     best_effort = {s.compensation.name for s in definition.steps if s.compensation and s.compensation.is_best_effort}
-    is_let_go = event.action == Action.UNDO_FAILED and event.step in best_effort
-    return event.action == Action.UNDO_COMPLETED or is_let_go
+    is_given_up = event.action == Action.UNDO_FAILED and event.step in best_effort
+    return event.action == Action.UNDO_COMPLETED or is_given_up
 
 
 def _undos(definition: Saga, events: list[Fact], done: int) -> list[str]:
-    """The compensations, last first, of every step that completed or may have had its effect."""
+    """The compensations, last first, of every step that completed or may have run."""
     last = done - 1
     if done < len(definition.steps) and _may_have_run(definition.steps[done], events):
         last = done
@@ -113,7 +113,7 @@ def _undos(definition: Saga, events: list[Fact], done: int) -> list[str]:
 
 
 def _may_have_run(step: Step, events: list[Fact]) -> bool:
-    """A call was claimed, and it was not refused at its very first try."""
+    """A call was claimed, and its first attempt was not refused."""
     of_step = [event for event in events if event.step == step.name]
     is_claimed = any(event.action == Action.STEP_CLAIMED for event in of_step)
     return is_claimed and not any(_is_certain_refusal(event) for event in of_step)
@@ -123,7 +123,7 @@ def _is_certain_refusal(event: Fact) -> bool:
     return event.action in (Action.STEP_REFUSED, Action.STEP_FAILED) and event.attempt == 1
 
 
-# -- orders and what they hold --------------------------------------------------------------------------------------
+# -- orders, stock and timers ---------------------------------------------------------------------------------------
 def order_and_saga_agree(seen: Snapshot) -> Iterator[Breach]:
     refunded = {saga.subject for saga in seen.sagas if (saga.name, saga.status) == ("refund_order", "COMPLETED")}
     for saga in seen.sagas:
@@ -143,14 +143,14 @@ def order_and_saga_agree(seen: Snapshot) -> Iterator[Breach]:
 
 
 def every_order_has_come_to_rest(seen: Snapshot) -> Iterator[Breach]:
-    """A saga that ended may not leave its order half way."""
+    """No order stays in a status between two sagas."""
     for order in seen.orders.values():
         if order.status not in FINAL_ORDER:
             yield Breach("order not at rest", str(order.pk), order.status)
 
 
 def one_saga_wins_an_order(seen: Snapshot) -> Iterator[Breach]:
-    """One acceptance, one delivery and one refund at most; and the paid order has those that made it what it is."""
+    """At most one acceptance, one delivery and one refund completed; a paid order has those that its status needs."""
     won: dict[str, Counter[str]] = defaultdict(Counter)
     for saga in seen.sagas:
         won[saga.subject][saga.name] += saga.status == "COMPLETED"
@@ -203,8 +203,8 @@ def a_waiting_order_has_one_timer(seen: Snapshot) -> Iterator[Breach]:
 
 
 # -- events ---------------------------------------------------------------------------------------------------------
-def every_fact_has_its_event(seen: Snapshot) -> Iterator[Breach]:
-    """A step or compensation that is done states the fact that its definition names, and it went out."""
+def every_completed_step_has_its_event(seen: Snapshot) -> Iterator[Breach]:
+    """A completed step or compensation has the event that its definition names, and the event was published."""
     for saga in seen.sagas:
         definition = registry.get(saga.name, saga.version)
         for event in seen.events.get(saga.pk, []):
@@ -218,13 +218,13 @@ def every_fact_has_its_event(seen: Snapshot) -> Iterator[Breach]:
 
 
 def events_of_a_subject_are_numbered_without_gaps(seen: Snapshot) -> Iterator[Breach]:
-    """An order has several sagas; who reads its events can tell by their numbers that none is missing."""
+    """The events of all sagas of an order are numbered 1, 2, 3 …, so that a reader sees that none is missing."""
     numbers: dict[str, list[int]] = defaultdict(list)
     for saga in seen.sagas:
         published = (event for event in seen.events.get(saga.pk, []) if event.type)
         numbers[saga.subject] += [event.subject_sequence or 0 for event in published]
     for subject, found in numbers.items():
-        was_relayed = any(found)  # else the events were only marked, as tests without a relay do
+        was_relayed = any(found)  # a test without a relay marks events as published, without a number
         if was_relayed and sorted(found) != list(range(1, len(found) + 1)):
             yield Breach("event numbers have gaps", subject, str(sorted(found)))
 
@@ -241,16 +241,16 @@ RULES: tuple[Callable[[Snapshot], Iterator[Breach]], ...] = (
     food_is_where_it_belongs,
     stock_adds_up,
     a_waiting_order_has_one_timer,
-    every_fact_has_its_event,
+    every_completed_step_has_its_event,
     events_of_a_subject_are_numbered_without_gaps,
     *books.RULES,
 )
 
 
-#: Facts of one order, from whatever saga: each can only be known after those before it.
-LIFE = {
-    fact: age
-    for age, fact in enumerate(
+#: Events of one order, from any of its sagas, in the only order in which they can happen.
+RANKS = {
+    name: rank
+    for rank, name in enumerate(
         (
             "order.created", "inventory.reserved", "payment.authorized", "order.status_updated",
             "order.acceptance_claimed", "payment.captured", "order.accepted", "order.completed",
@@ -263,7 +263,7 @@ LIFE = {
 
 @dataclass(frozen=True)
 class Received:
-    """An event as a subscriber got it."""
+    """An event as a subscriber received it."""
 
     id: str
     saga_id: str
@@ -271,8 +271,10 @@ class Received:
 
 
 def events_arrived(seen: Snapshot, received: list[Received]) -> list[Breach]:
-    """Every committed event arrived, none that was not committed, first seen in order per saga and per subject, and
-    in the order of an order's life. Copies are legal."""
+    """Every committed event arrived, and no other. Copies are legal.
+
+    The first copies arrived in order: by number within each saga and each subject, and by `RANKS` within each order.
+    """
     sent = {
         str(event_id(event.saga_id, event.seq)): event
         for events in seen.events.values()
@@ -287,11 +289,11 @@ def events_arrived(seen: Snapshot, received: list[Received]) -> list[Breach]:
         first_seen.setdefault(event.id, event)
     in_order = [event for event in first_seen.values() if event.id in sent]
     subjects = {str(saga.pk): saga.subject for saga in seen.sagas}
-    lives = ((subjects.get(event.saga_id, ""), LIFE.get(sent[event.id].type)) for event in in_order)
+    ranks = ((subjects.get(event.saga_id, ""), RANKS.get(sent[event.id].type)) for event in in_order)
     numbers = ((subjects.get(event.saga_id, ""), sent[event.id].subject_sequence or 0) for event in in_order)
     breaches += _inversions((event.saga_id, event.sequence) for event in in_order)
     breaches += _inversions(numbers)
-    breaches += _inversions((order_id, age) for order_id, age in lives if order_id and age is not None)
+    breaches += _inversions((order_id, rank) for order_id, rank in ranks if order_id and rank is not None)
     return breaches
 
 
@@ -304,7 +306,7 @@ def _inversions(numbered: Iterable[tuple[str, int]]) -> Iterator[Breach]:
 
 
 def statuses(seen: Snapshot) -> tuple[Counter[str], Counter[str]]:
-    """How many orders and sagas are in which status."""
+    """How many orders and how many sagas have each status."""
     return (
         Counter(order.status for order in seen.orders.values()),
         Counter(str(Status(saga.status).value) for saga in seen.sagas),

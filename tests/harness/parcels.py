@@ -1,4 +1,4 @@
-"""A saga in two versions, for processes of two releases: the old one knows the first, the new one both."""
+"""A saga in two versions for two releases: the old release has the first version only, the new one has both."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def unpack(*, parcel_id: str) -> None:
 
 
 def book_van(*, parcel_id: str, idempotency_key: str) -> None:
-    """Remote, and so slow that both releases meet sagas in the middle."""
+    """Remote, and slow, so that both releases find sagas that are half done."""
     time.sleep(0.2)
 
 
@@ -52,5 +52,5 @@ def _saga(version: int) -> Saga:
 first = _saga(1).pivot(ship)
 second = _saga(2).read(weigh).pivot(ship)
 RELEASES = {"old": (first,), "new": (first, second)}
-#: What each version leaves behind.
+#: The rows each version writes.
 EFFECTS = {1: ["pack", "ship"], 2: ["pack", "weigh", "ship"]}

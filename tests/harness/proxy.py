@@ -13,7 +13,7 @@ CHUNK = 64 * 1024
 
 
 class Proxy:
-    """Runs in a thread of its own. What is asked of it holds for connections that are open and for new ones."""
+    """Runs in a thread of its own. Delays apply to open connections and to new ones."""
 
     def __init__(self, target_port: int) -> None:
         self.target_port = target_port
@@ -43,7 +43,7 @@ class Proxy:
         self._loop.call_soon_threadsafe(self._abort_all)
 
     def stall(self, seconds: float) -> None:
-        """Swallow nothing and deliver nothing for a while: half-open, as after a pulled cable."""
+        """Delay everything for a while. Connections look open, as when a network cable is unplugged."""
         self.stalled_until = time.monotonic() + seconds
 
     def _abort_all(self) -> None:

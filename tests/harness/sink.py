@@ -1,4 +1,4 @@
-"""A subscriber to every event: a durable queue of its own, read when all is over."""
+"""A durable queue that receives every event. It is read at the end of a test."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def subscribe(broker_url: str) -> None:
 
 
 def received(broker_url: str) -> list[Received]:
-    """What has arrived, in the order of arrival; empties the queue."""
+    """The events that arrived, in order of arrival. Empties the queue."""
     events = []
     with Connection(broker_url) as connection, connection.channel() as channel:
         queue = QUEUE.bind(channel)

@@ -1,4 +1,4 @@
-"""What the oracle looks at: all rows of every app, and the payment provider's own ledger, read once."""
+"""What the oracle reads: all rows of every app and the payment provider's ledger, each read once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from timers.models import ScheduledEvent
 
 @dataclass(frozen=True)
 class Breach:
-    """One thing that must never be."""
+    """One violation of a rule."""
 
     rule: str
     subject: str
@@ -31,7 +31,7 @@ class Breach:
 
 
 class Fact(NamedTuple):
-    """The columns of a `SagaEvent` that are judged; a long run has half a million of them."""
+    """The columns of a `SagaEvent` that the rules need: a long run has half a million of these rows."""
 
     saga_id: uuid.UUID
     seq: int
@@ -58,8 +58,11 @@ class Booking(NamedTuple):
 
 @dataclass
 class Snapshot:
-    """All rows. `payouts` are releases and reversals of escrow; `intents`, `given_back` and `transfers` are the
-    provider's: by order, by intent, by order."""
+    """All rows, by the id they are looked up with.
+
+    `payouts` are releases and reversals of escrow. The provider's rows are `intents` (by order id), `given_back` (by
+    intent id) and `transfers` (by order id).
+    """
 
     sagas: list[SagaInstance]
     events: Mapping[uuid.UUID, list[Fact]]
@@ -79,7 +82,7 @@ class Snapshot:
 
 
 def snapshot(*, provider: str = "default") -> Snapshot:
-    """`provider` is the database alias under which the payment provider's ledger is found."""
+    """`provider` is the alias of the database with the payment provider's ledger."""
     escrow = EscrowTransaction.objects.all()
     return Snapshot(
         sagas=list(SagaInstance.objects.all()),

@@ -1,4 +1,4 @@
-"""A web process as a client meets it: real sockets, real status codes."""
+"""A web process as its clients see it: real sockets, real status codes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     status: int
     headers: dict[str, str]
     body: dict[str, Any]
@@ -22,14 +22,14 @@ class Web:
     port: int
     token: str = ""
 
-    def post_order(self, *, timeout: float = 30) -> Answer:
+    def post_order(self, *, timeout: float = 30) -> Response:
         body = {
             "customer_id": "cust_123",
             "order_details": {"foodItems": [{"name": "Soup", "price": 4.5, "quantity": 1}]},
         }
-        return self.ask("POST", "/api/orders", body, timeout=timeout)
+        return self.request("POST", "/api/orders", body, timeout=timeout)
 
-    def ask(self, method: str, path: str, body: object = None, *, timeout: float = 30, key: str = "") -> Answer:
+    def request(self, method: str, path: str, body: object = None, *, timeout: float = 30, key: str = "") -> Response:
         began = time.monotonic()
         connection = HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         headers = {"Host": "localhost", "Content-Type": "application/json", "Authorization": f"Token {self.token}"}
@@ -37,10 +37,10 @@ class Web:
             headers["Idempotency-Key"] = key
         try:
             connection.request(method, path, json.dumps(body) if body is not None else None, headers)
-            response = connection.getresponse()
-            text = response.read()
-            given = json.loads(text) if text[:1] in (b"{", b"[") else {}
-            return Answer(response.status, dict(response.getheaders()), given, time.monotonic() - began)
+            received = connection.getresponse()
+            text = received.read()
+            content = json.loads(text) if text[:1] in (b"{", b"[") else {}
+            return Response(received.status, dict(received.getheaders()), content, time.monotonic() - began)
         finally:
             connection.close()
 
@@ -48,7 +48,7 @@ class Web:
         deadline = time.monotonic() + seconds
         while True:
             try:
-                if self.ask("GET", "/livez", timeout=5).status == 200:
+                if self.request("GET", "/livez", timeout=5).status == 200:
                     return
             except (OSError, HTTPException):
                 pass

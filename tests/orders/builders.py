@@ -1,4 +1,4 @@
-"""Orders as tests need them: customers, bodies in both dialects, and the whole system judged from outside."""
+"""What tests of orders need: clients, request bodies in both forms, and assertions about the whole system."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BY_USER: dict[str, Any] = {
 
 
 def client(username: str, *, role: str = "", is_staff: bool = False) -> APIClient:
-    """A signed-in API client; the user is made when there is none."""
+    """A signed-in API client. The user is created if there is none."""
     user, _ = User.objects.get_or_create(username=username, defaults={"is_staff": is_staff})
     if role:
         user.groups.add(Group.objects.get_or_create(name=role)[0])
@@ -44,7 +44,7 @@ def laptop(**changes: Any) -> MenuItem:
 
 
 def body(*lines: dict[str, Any], **more: Any) -> dict[str, Any]:
-    """An order in the `userId` dialect of the given lines."""
+    """An order of these lines, in the `userId` form."""
     return {"userId": "user-guid", "items": list(lines), **more}
 
 
@@ -58,7 +58,7 @@ def place(api: APIClient, given: dict[str, Any] = BY_CUSTOMER, **headers: str) -
 
 
 def placed(api: APIClient, given: dict[str, Any] = BY_CUSTOMER) -> tuple[Order, SagaInstance]:
-    """Place an order that must be taken; answers its rows."""
+    """Place an order that must be accepted. Returns its rows."""
     response = place(api, given)
     assert response.status_code == 202, response.json()
     order = Order.objects.get(pk=response.json()["order_id"])
@@ -66,7 +66,7 @@ def placed(api: APIClient, given: dict[str, Any] = BY_CUSTOMER) -> tuple[Order, 
 
 
 def code(response: Response) -> str:
-    """The code of a problem document, once it is seen to be one."""
+    """The code of a problem document. Asserts that the response is one."""
     assert response.headers["Content-Type"] == "application/problem+json", response.content
     problem = response.json()
     assert problem["status"] == response.status_code
@@ -85,7 +85,7 @@ def live_authorizations(order_id: object) -> int:
 
 
 def assert_nothing_left(order_id: object) -> None:
-    """Invariant I2, judged by the rows and the provider's ledger."""
+    """Invariant I2, by our rows and the provider's ledger: no authorization, stock, timer or escrow is left."""
     assert live_authorizations(order_id) == 0
     assert not StockReservation.objects.held().filter(order_id=order_id).exists()
     assert not ScheduledEvent.objects.live().filter(entity_id=str(order_id)).exists()
@@ -93,7 +93,7 @@ def assert_nothing_left(order_id: object) -> None:
 
 
 def assert_stock_adds_up() -> None:
-    """Invariant I6: what is reserved is what live reservations promise."""
+    """Invariant I6: the reserved stock is the sum of the live reservations."""
     for item in MenuItem.objects.all():
         promised = item.reservations.held().aggregate(total=Sum("quantity"))["total"] or 0
         assert item.reserved == promised

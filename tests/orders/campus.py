@@ -1,4 +1,4 @@
-"""A campus: people, the API they use, and a runner that delivers their orders' messages. Orders of every fate."""
+"""Brings orders to every status: a customer, a runner and an operator use the API, and the sagas run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Found = set[tuple[str, str]]
 
 @dataclass
 class Campus:
-    """Every request carries a key of its own, so that it may be sent again."""
+    """The clients and the sagas' `Runner`. Each request has its own Idempotency-Key, so that it can be repeated."""
 
     runner: Runner
     alice: APIClient
@@ -44,7 +44,7 @@ class Campus:
             builders.client("olga", role="operator"),
         )
 
-    # -- one thing people or the clock do -------------------------------------------------------------------------
+    # -- one action of a client or a timer ------------------------------------------------------------------------
     def place(self, **more: Any) -> Order:
         response = self._post(self.alice, "/api/orders", builders.laptops(1, **more))
         return Order.objects.get(pk=response.json()["order_id"])
@@ -62,14 +62,14 @@ class Campus:
         return self._ask(self.olga, order, "cancel")
 
     def expire(self, order: Order) -> Order:
-        """Nobody came for 30 minutes."""
+        """Let 30 minutes pass without a runner."""
         publish_all()
         self.insist(lambda: self.runner.let_pass(timedelta(minutes=30, seconds=1)))
         self.insist(timer_tasks.sweep)
         self.insist(order_tasks.sweep)
         return self.after_work(order)
 
-    # -- orders of every fate -------------------------------------------------------------------------------------
+    # -- orders in every status -----------------------------------------------------------------------------------
     def placed(self, **more: Any) -> Order:
         return self.after_work(self.place(**more))
 
@@ -91,9 +91,9 @@ class Campus:
     def expired(self) -> Order:
         return self.expire(self.placed())
 
-    # -- how it is done -------------------------------------------------------------------------------------------
+    # -- requests and work ----------------------------------------------------------------------------------------
     def insist(self, act: Callable[[], Any]) -> Any:
-        """Do it until it is done; once, where nobody dies."""
+        """Call `act` once. A subclass repeats it after a crash."""
         return act()
 
     def after_work(self, order: Order) -> Order:
@@ -113,7 +113,7 @@ class Campus:
         return response
 
 
-FATES: dict[str, Callable[[Campus], Order]] = {
+ORDERS_BY_STATUS: dict[str, Callable[[Campus], Order]] = {
     "CREATED": Campus.placed,
     "ACCEPTED": Campus.accepted,
     "COMPLETED": Campus.completed,
@@ -123,7 +123,7 @@ FATES: dict[str, Callable[[Campus], Order]] = {
 
 
 def publish_all() -> None:
-    """What the relay does, where nobody listens."""
+    """Mark all events as published, as the relay does."""
     storage().number_events(10_000)
     SagaEvent.objects.exclude(type="").update(published_at=F("created_at"))
 

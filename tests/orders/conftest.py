@@ -12,8 +12,8 @@ from tests.orders import builders
 
 
 @pytest.fixture(autouse=True)
-def _no_request_is_counted_twice() -> Iterator[None]:
-    """The throttle's counters outlive a test."""
+def _throttle_is_reset() -> Iterator[None]:
+    """The counters of the throttle would stay for the next test."""
     cache.clear()
     yield
     cache.clear()

@@ -1,4 +1,4 @@
-"""Sagas as they are, but for one step that fails."""
+"""Lets one step of a saga fail."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ from sagas.definition.saga import Saga, Step
 from sagas.errors import Refusal
 from sagas.testing import Runner
 
-KINDS = ("refusal", "trouble", "timeout")
+KINDS = ("refusal", "error", "timeout")
 
 
-class SaysNo(Refusal):
-    code = "test.says_no"
+class Refused(Refusal):
+    code = "test.refused"
 
 
-class Trouble(Exception):
-    """Neither yes nor no."""
+class UnknownOutcome(Exception):
+    """The step failed, and nobody knows whether it had its effect."""
 
 
 class Killed(BaseException):
-    """The worker dies: nothing after it runs and nothing is recorded."""
+    """The worker is killed: nothing after this runs, and nothing is recorded."""
 
 
-def go_on_until_nothing_moves(runner: Runner) -> None:
-    """A killed worker takes its message along; the sweep finds the saga when it has stood still long enough."""
+def run_until_the_saga_ends(runner: Runner) -> None:
+    """Run until nothing is left to do. The message of a killed worker is lost; the sweep finds its saga later."""
     for _ in range(200):
         try:
             runner.run_to_end()
             return
         except Killed:
             runner.let_pass(timedelta(seconds=1))
-    raise AssertionError("the saga never ends")
+    raise AssertionError("the saga does not end")
 
 
 @contextmanager
 def failing(saga: Saga, step_name: str, kind: str) -> Iterator[None]:
-    """`refusal`, `trouble` and `timeout` as the failure table explains them."""
+    """Let this step fail with a `refusal`, an `error` or a `timeout`: `test_create_order_failures` explains them."""
     before = saga.steps
     saga.steps = [_broken(step, kind) if step.name == step_name else step for step in before]
     try:
@@ -51,7 +51,7 @@ def failing(saga: Saga, step_name: str, kind: str) -> Iterator[None]:
 
 
 def _broken(step: Step, kind: str) -> Step:
-    failure = {"refusal": SaysNo("No."), "trouble": Trouble("Who knows."), "timeout": Killed()}[kind]
+    failure = {"refusal": Refused("No."), "error": UnknownOutcome("No reply."), "timeout": Killed()}[kind]
     return dataclasses.replace(step, function=_failing(step.function, failure, has_effect=step.is_remote))
 
 

@@ -1,6 +1,6 @@
-"""Migrates an empty database to the release before, keeps an answer in it, migrates to this one, and back.
+"""Migrates an empty database to the release before, stores an answer, migrates to this release, and back again.
 
-`python -m tests.orders.moved_keys` in the environment of that database; prints what it found as one line of JSON.
+Run `python -m tests.orders.moved_keys` with the environment of that database. Prints its findings as one line of JSON.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def migrate(*targets: tuple[str, str]) -> None:
 
 
 def model_before() -> Any:
-    """The model as a process of the release before has it."""
+    """The model as it is in the release before."""
     return MigrationExecutor(connection).loader.project_state(BEFORE).apps.get_model("orders", "IdempotencyKey")
 
 

@@ -1,4 +1,4 @@
-"""The admin: orders and timers are read, the menu is edited, and nothing a saga owns changes by hand."""
+"""The admin: orders and timers can be read, the menu can be edited, and the rows of a saga cannot be changed."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_editing_an_item_leaves_what_orders_reserved_alone(admin: Client) -> Non
     assert edit(admin, stock=12, name="Big laptop") == 302
     item.refresh_from_db()
     assert (item.stock, item.reserved, item.name) == (12, 4, "Big laptop")
-    assert edit(admin, stock=3, name="Big laptop") == 200, "the form comes back with the mistake named"
+    assert edit(admin, stock=3, name="Big laptop") == 200, "the form is shown again with the error"
     assert MenuItem.objects.get().stock == 12
 
 

@@ -1,4 +1,4 @@
-"""POST /api/orders: what a bad order gets: a problem with a code and advice, and not one row written."""
+"""POST /api/orders with an invalid order returns a problem with a code and advice, and writes no row."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ NOT_VALID: dict[str, Any] = {
     "a customer id that is a number": BY_CUSTOMER | {"customer_id": 123},
     "a customer id of null": BY_CUSTOMER | {"customer_id": None},
     "a location too long": BY_USER | {"deliveryLocation": "x" * 501},
-    "details nested out of hand": {
+    "details nested too deep": {
         "customer_id": "c",
         "order_details": BY_CUSTOMER["order_details"] | {"a": json.loads("[" * 20 + "]" * 20)},
     },
@@ -86,7 +86,7 @@ NOT_VALID: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("given", NOT_VALID.values(), ids=NOT_VALID.keys())
-def test_what_is_no_order_is_refused(alice: APIClient, given: Any) -> None:
+def test_an_invalid_order_is_refused(alice: APIClient, given: Any) -> None:
     response = place(alice, given)
     assert response.status_code == 400
     assert code(response) == "request.invalid"
@@ -102,13 +102,13 @@ MALFORMED: dict[str, bytes] = {
     "a null character": b'{"userId": "u\\u0000", "items": []}',
     "half a surrogate pair": b'{"userId": "\\ud800", "items": []}',
     "no UTF-8": b'{"userId": "\xff"}',
-    "nested beyond reason": b"[" * 30_000,
+    "nested too deep": b"[" * 30_000,
     "a number of 5,000 digits": b'{"userId": ' + b"9" * 5_000 + b"}",
 }
 
 
 @pytest.mark.parametrize("given", MALFORMED.values(), ids=MALFORMED.keys())
-def test_what_is_no_json_is_refused(alice: APIClient, given: bytes) -> None:
+def test_invalid_json_is_refused(alice: APIClient, given: bytes) -> None:
     response = alice.post("/api/orders", given, content_type="application/json")
     assert response.status_code == 400
     assert code(response) in {"request.malformed", "request.invalid"}
@@ -116,7 +116,7 @@ def test_what_is_no_json_is_refused(alice: APIClient, given: bytes) -> None:
 
 
 @pytest.mark.parametrize("number", ["1e400", "-1e400", "1e-400", "1e2147483648"])
-def test_numbers_beyond_all_bounds_are_refused_as_prices_and_as_details(alice: APIClient, number: str) -> None:
+def test_extreme_numbers_are_refused_as_prices_and_as_details(alice: APIClient, number: str) -> None:
     as_price = '{"userId": "u", "items": [{"productName": "x", "quantity": 1, "price": NUMBER}]}'
     as_detail = (
         '{"customer_id": "u", "order_details": {"t": NUMBER, "foodItems": [{"name": "x", "price": 1, "quantity": 1}]}}'
@@ -147,7 +147,7 @@ def test_a_product_that_is_off_the_menu_is_unknown(alice: APIClient, laptop: Men
     assert code(place(alice, BY_USER)) == "order.unknown_product"
 
 
-def test_a_price_that_is_not_the_menus_is_refused_with_the_menus(alice: APIClient, laptop: MenuItem) -> None:
+def test_another_price_than_the_menus_is_refused_with_the_right_one(alice: APIClient, laptop: MenuItem) -> None:
     response = place(alice, body({"productId": "product-guid", "quantity": 1, "price": 0.01}))
     assert response.status_code == 409
     assert code(response) == "order.price_changed"
@@ -160,7 +160,7 @@ def test_a_product_in_another_currency_is_refused(alice: APIClient, laptop: Menu
     assert code(place(alice, BY_USER)) == "order.currency_mismatch"
 
 
-def test_more_than_there_is_is_refused_at_the_door(alice: APIClient, laptop: MenuItem) -> None:
+def test_more_than_the_stock_is_refused_at_once(alice: APIClient, laptop: MenuItem) -> None:
     response = place(alice, laptops(11))
     assert response.status_code == 409
     assert code(response) == "order.out_of_stock"
@@ -173,7 +173,7 @@ def test_lines_of_one_product_are_counted_together(alice: APIClient, laptop: Men
     assert code(place(alice, body(item, item))) == "order.out_of_stock"
 
 
-def test_an_unknown_payment_token_is_refused_at_the_door(alice: APIClient) -> None:
+def test_an_unknown_payment_token_is_refused_at_once(alice: APIClient) -> None:
     response = place(alice, BY_CUSTOMER | {"payment_method": "pm_card_nonsense"})
     assert 400 <= response.status_code < 500
     assert code(response) == "payment.unknown_method"
@@ -193,12 +193,12 @@ def test_an_order_of_nothing_but_gifts_is_refused(alice: APIClient) -> None:
     assert code(response) == "order.nothing_to_pay"
 
 
-def test_who_is_nobody_orders_nothing(db: None) -> None:
+def test_nobody_orders_without_signing_in(db: None) -> None:
     response = place(APIClient())
     assert response.status_code == 401
     assert code(response) == "auth.required"
 
 
-def test_a_form_is_no_order(alice: APIClient) -> None:
+def test_a_form_is_refused(alice: APIClient) -> None:
     response = alice.post("/api/orders", "a=1", content_type="application/x-www-form-urlencoded")
     assert response.status_code == 415

@@ -1,4 +1,4 @@
-"""The preview of a cancellation: what it says is what then happens, in every state an order can be in."""
+"""The preview of a cancellation says what then happens, for every status of an order."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def cancel(api: APIClient, order: Order, tag: str) -> Any:
 
 
 @pytest.mark.parametrize("messages", range(8))
-def test_before_acceptance_the_preview_comes_true(alice, laptop, runner: Runner, messages: int) -> None:
+def test_before_acceptance_the_preview_is_right(alice, laptop, runner: Runner, messages: int) -> None:
     runner.run_inline = False
     order, saga = placed(alice, BY_USER)
     for _ in range(messages):
@@ -41,7 +41,7 @@ def test_before_acceptance_the_preview_comes_true(alice, laptop, runner: Runner,
 
 
 @pytest.mark.parametrize("is_delivered", [False, True], ids=["accepted", "delivered"])
-def test_after_acceptance_the_preview_comes_true(alice, laptop, runner: Runner, is_delivered: bool) -> None:
+def test_after_acceptance_the_preview_is_right(alice, laptop, runner: Runner, is_delivered: bool) -> None:
     order, _ = placed(alice, BY_USER)
     runner.run_to_end()
     rita, olga = client("rita", role="runner"), client("olga", role="operator")
@@ -69,7 +69,7 @@ def test_looking_changes_nothing(alice, laptop, runner: Runner) -> None:
     assert saga.status == "COMPLETED"
 
 
-def test_what_moved_after_the_preview_is_not_cancelled(alice, laptop, runner: Runner) -> None:
+def test_an_order_that_changed_after_the_preview_is_not_cancelled(alice, laptop, runner: Runner) -> None:
     order, _ = placed(alice, BY_USER)
     _, tag = preview_of(alice, order)
     runner.run_to_end()

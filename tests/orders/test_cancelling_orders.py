@@ -1,4 +1,4 @@
-"""One door for every cancellation: the customer's, the operator's, the clock's."""
+"""Cancellations by the customer, by an operator and by the timer."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_a_cancellation_by_the_sagas_own_address_names_its_author(alice, runner)
         assert (order.status, order.cancelled_by) == ("CANCELLED", expected)
 
 
-def test_a_second_cancellation_is_told_that_the_first_is_under_way(alice, runner) -> None:
+def test_a_second_cancellation_is_refused_while_the_first_is_running(alice, runner) -> None:
     order, _ = placed(alice)
     assert alice.post(f"/api/orders/{order.pk}/cancel").status_code == 202
     response = alice.post(f"/api/orders/{order.pk}/cancel/")
@@ -88,7 +88,7 @@ def test_the_same_cancellation_again_gets_the_same_answer(alice, runner) -> None
 
 
 @pytest.mark.parametrize("status", ["CANCELLED", "FAILED", "ACCEPTED", "COMPLETED"])
-def test_what_has_gone_too_far_is_not_cancelled(alice, runner, status) -> None:
+def test_an_accepted_or_ended_order_is_not_cancelled(alice, runner, status) -> None:
     order, saga = placed(alice)
     runner.run_to_end()
     Order.objects.filter(pk=order.pk).update(status=status, runner="rita")
@@ -143,7 +143,7 @@ def test_the_reason_and_who_gave_it_are_kept(alice, runner) -> None:
     ],
     ids=str,
 )
-def test_a_reason_that_is_none_is_refused(alice, runner, given) -> None:
+def test_an_invalid_reason_is_refused(alice, runner, given) -> None:
     order, _ = placed(alice)
     response = alice.post(f"/api/orders/{order.pk}/cancel", given, format="json")
     assert response.status_code == 400
@@ -152,7 +152,7 @@ def test_a_reason_that_is_none_is_refused(alice, runner, given) -> None:
     assert order.status == "pendingPayment"
 
 
-class TestNobodyCame:
+class TestNoRunnerAccepts:
     """The acceptance window passes without a runner."""
 
     def test_the_timer_cancels_the_order_once(self, alice, laptop, runner, settings) -> None:

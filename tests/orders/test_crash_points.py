@@ -1,7 +1,7 @@
-"""A process may die at every boundary of an order's life: each one is tried, and the order ends as if it had not.
+"""A process crashes at each failpoint that an order passes. The order must end as without a crash.
 
-Whatever people or the clock do is done once to learn which failpoints it passes, and then again for each of them with a
-crash there; people repeat what was not answered, the broker forgets or delivers again.
+Each action on an order runs once to find the failpoints it passes, and then once for each of them with a crash there.
+Clients repeat requests without an answer. The broker loses the messages, or delivers them again.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ class Crash(BaseException):
 
 
 @dataclass
-class Doomed(Campus):
-    """A campus whose process dies once, at the failpoint of the given number, counted from when it is armed."""
+class Crashing(Campus):
+    """The process crashes once, at the failpoint with this number. Counting begins with `is_armed`."""
 
-    dies_at: int | None = None
+    crashes_at: int | None = None
     is_redelivered: bool = False
     is_armed: bool = False
     passed: list[Failpoint] = field(default_factory=list)
@@ -48,7 +48,7 @@ class Doomed(Campus):
     def reached(self, point: Failpoint) -> None:
         if self.is_armed:
             self.passed.append(point)
-            if len(self.passed) - 1 == self.dies_at:
+            if len(self.passed) - 1 == self.crashes_at:
                 raise Crash(point)
 
     def insist(self, act: Callable[[], Any]) -> Any:
@@ -63,70 +63,70 @@ class Doomed(Campus):
 
 
 @dataclass(frozen=True)
-class Act:
-    """`before` brings an order to where `act` begins; the process dies within `act` only."""
+class Action:
+    """`before` makes the order that `run` needs. The process crashes in `run` only."""
 
     before: Callable[[Campus], Any]
-    act: Callable[[Campus, Any], Order]
+    run: Callable[[Campus, Any], Order]
     status: str
     payment: str
 
 
-ACTS = {
-    "place": Act(lambda _: None, lambda campus, _: campus.placed(), "CREATED", "AUTHORIZED"),
-    "decline": Act(lambda _: None, lambda campus, _: campus.placed(payment_method=DECLINED), "FAILED", "DECLINED"),
-    "accept": Act(Campus.placed, Campus.accept, "ACCEPTED", "CAPTURED"),
-    "complete": Act(Campus.accepted, Campus.complete, "COMPLETED", "CAPTURED"),
-    "cancel": Act(Campus.placed, Campus.cancel, "CANCELLED", "VOIDED"),
-    "expire": Act(Campus.placed, Campus.expire, "CANCELLED", "VOIDED"),
-    "take back on the way": Act(Campus.accepted, Campus.refund, "CANCELLED", "REFUNDED"),
-    "take back when delivered": Act(Campus.completed, Campus.refund, "CANCELLED", "REFUNDED"),
+ACTIONS = {
+    "place": Action(lambda _: None, lambda campus, _: campus.placed(), "CREATED", "AUTHORIZED"),
+    "decline": Action(lambda _: None, lambda campus, _: campus.placed(payment_method=DECLINED), "FAILED", "DECLINED"),
+    "accept": Action(Campus.placed, Campus.accept, "ACCEPTED", "CAPTURED"),
+    "complete": Action(Campus.accepted, Campus.complete, "COMPLETED", "CAPTURED"),
+    "cancel": Action(Campus.placed, Campus.cancel, "CANCELLED", "VOIDED"),
+    "expire": Action(Campus.placed, Campus.expire, "CANCELLED", "VOIDED"),
+    "refund before delivery": Action(Campus.accepted, Campus.refund, "CANCELLED", "REFUNDED"),
+    "refund after delivery": Action(Campus.completed, Campus.refund, "CANCELLED", "REFUNDED"),
 }
 
 
-def lived(name: str, dies_at: int | None = None, *, is_redelivered: bool = False) -> list[Failpoint]:
-    """One order's act with a crash at that failpoint, judged; answers the failpoints that were passed."""
+def passed_by(name: str, crashes_at: int | None = None, *, is_redelivered: bool = False) -> list[Failpoint]:
+    """Run one action, with a crash at this failpoint, and check the result. Returns the failpoints it passed."""
     empty_tables()
     with Runner() as runner:
-        campus = Doomed.opened(runner)
-        campus.dies_at, campus.is_redelivered = dies_at, is_redelivered
-        act = ACTS[name]
+        campus = Crashing.opened(runner)
+        campus.crashes_at, campus.is_redelivered = crashes_at, is_redelivered
+        action = ACTIONS[name]
         with installed(campus.reached):
-            order = act.before(campus)
+            order = action.before(campus)
             campus.is_armed = True
-            order = act.act(campus, order)
-        judge(order, act)
+            order = action.run(campus, order)
+        check(order, action)
     return campus.passed
 
 
-def judge(order: Order, act: Act) -> None:
+def check(order: Order, action: Action) -> None:
     assert Order.objects.count() == 1, "one request, one order"
     payment = Payment.objects.get(order_id=order.pk)
-    assert (order.status, payment.status) == (act.status, act.payment)
+    assert (order.status, payment.status) == (action.status, action.payment)
     publish_all()
     assert found() == set()
     drifts = {finding.drift for finding in reconcile(grace=timedelta(0), heal=False)}
-    assert drifts <= {Drift.LEFTOVER_INTENT}, "a declined intent holds no money; it is tidied later"
+    assert drifts <= {Drift.LEFTOVER_INTENT}, "a declined intent holds no money; it is removed later"
     assert_stock_adds_up()
-    assert live_authorizations(order.pk) == (act.status == "CREATED")
-    if act.status in ("CANCELLED", "FAILED"):
+    assert live_authorizations(order.pk) == (action.status == "CREATED")
+    if action.status in ("CANCELLED", "FAILED"):
         assert_nothing_left(order.pk)
     waits = ScheduledEvent.objects.live().filter(entity_id=str(order.pk)).count()
-    assert waits == (act.status == "CREATED")
+    assert waits == (action.status == "CREATED")
 
 
-@pytest.mark.parametrize("name", ACTS)
+@pytest.mark.parametrize("name", ACTIONS)
 @pytest.mark.parametrize("is_redelivered", [False, True], ids=["messages lost", "delivered again"])
 def test_a_crash_at_any_boundary_changes_nothing(name: str, is_redelivered: bool, capsys) -> None:
-    passed = lived(name)
+    passed = passed_by(name)
     for number in range(len(passed)):
-        lived(name, number, is_redelivered=is_redelivered)
+        passed_by(name, number, is_redelivered=is_redelivered)
     with capsys.disabled():
         print(f"\n{name}: {len(passed)} crash points right")  # noqa: T201 - the count is the result
 
 
-def test_the_acts_pass_what_matters() -> None:
-    passed = {point for name in ACTS for point in lived(name)}
+def test_the_actions_pass_the_important_failpoints() -> None:
+    passed = {point for name in ACTIONS for point in passed_by(name)}
     assert passed >= {
         Failpoint.START_COMMITTED, Failpoint.STEP_COMMITTED, Failpoint.CLAIM_COMMITTED, Failpoint.CALL_RETURNED,
         Failpoint.CALL_COMMITTED, Failpoint.CANCEL_COMMITTED,

@@ -1,4 +1,4 @@
-"""The facts a create-order saga states, and the names others know them by."""
+"""The events of the create-order saga, and their older names."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The failure table of the create-order saga: each step failing in each way, and what must be left of it.
+"""The failure table of the create-order saga: each step fails in each way, and the table says what must be left.
 
-`refusal`: the step says no. `trouble`: it raises until its retries run out; a call has had its effect by then, so
-only the replies are lost. `timeout`: nothing is heard of the step any more until its time is up.
+`refusal`: the step refuses. `error`: it raises until no retry is left; a call has its effect each time, and only the
+reply is lost. `timeout`: the worker is killed in the step, so the step never ends and times out.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from tests.orders.builders import (
     nothing_written,
     placed,
 )
-from tests.orders.failing import KINDS, Killed, Trouble, failing, go_on_until_nothing_moves
+from tests.orders.failing import KINDS, Killed, UnknownOutcome, failing, run_until_the_saga_ends
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-RUN_INLINE = pytest.mark.parametrize("run_inline", [True, False], ids=["running-ahead", "message-per-step"])
+RUN_INLINE = pytest.mark.parametrize("run_inline", [True, False], ids=["inline", "message-per-step"])
 
 
 class Expected(NamedTuple):
@@ -46,35 +46,35 @@ def failed(undos: list[str]) -> Expected:
     return Expected(undos, "COMPENSATED", "FAILED")
 
 
-#: A first step that fails rolls the request back that started the saga: nothing is there to be undone.
+#: If the first step fails, the request that started the saga is rolled back, and there is nothing to undo.
 NOT_STARTED = None
-#: After the pivot a failure goes forward: the order stays CREATED and a person is called.
+#: After the pivot the saga cannot go back: the order stays CREATED, and the saga waits for an operator.
 PARKED = Expected([], "NEEDS_ATTENTION", "CREATED")
 
 TABLE: dict[tuple[str, str], Expected | None] = {
     ("create_order", "refusal"): NOT_STARTED,
-    ("create_order", "trouble"): NOT_STARTED,
+    ("create_order", "error"): NOT_STARTED,
     ("create_order", "timeout"): NOT_STARTED,
     ("validate_inventory", "refusal"): failed(ORDER),
-    ("validate_inventory", "trouble"): failed(ORDER),
+    ("validate_inventory", "error"): failed(ORDER),
     ("validate_inventory", "timeout"): failed(ORDER),
     ("reserve_inventory", "refusal"): failed(ORDER),
-    ("reserve_inventory", "trouble"): failed(ORDER),
+    ("reserve_inventory", "error"): failed(ORDER),
     ("reserve_inventory", "timeout"): failed(ORDER),
     ("get_payment_info", "refusal"): failed(FOOD),
-    ("get_payment_info", "trouble"): failed(FOOD),
+    ("get_payment_info", "error"): failed(FOOD),
     ("get_payment_info", "timeout"): failed(FOOD),
     ("authorize_payment", "refusal"): failed(FOOD),
-    ("authorize_payment", "trouble"): failed(MONEY),
+    ("authorize_payment", "error"): failed(MONEY),
     ("authorize_payment", "timeout"): failed(MONEY),
     ("hold_escrow", "refusal"): failed(MONEY),
-    ("hold_escrow", "trouble"): failed(MONEY),
+    ("hold_escrow", "error"): failed(MONEY),
     ("hold_escrow", "timeout"): failed(MONEY),
     ("confirm_order", "refusal"): failed(ESCROW),
-    ("confirm_order", "trouble"): failed(ESCROW),
+    ("confirm_order", "error"): failed(ESCROW),
     ("confirm_order", "timeout"): failed(ESCROW),
     ("start_timer", "refusal"): PARKED,
-    ("start_timer", "trouble"): PARKED,
+    ("start_timer", "error"): PARKED,
     ("start_timer", "timeout"): PARKED,
 }
 
@@ -92,13 +92,13 @@ def test_a_failure_leaves_what_the_table_says(
     assert expected is not None
     with failing(create_order, step, kind), Runner(run_inline=run_inline) as runner:
         order, saga = placed(alice, BY_USER)
-        go_on_until_nothing_moves(runner)
+        run_until_the_saga_ends(runner)
         assert_left(order, saga, expected)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_failing_first_step_leaves_nothing(alice: APIClient, laptop: MenuItem, kind: str) -> None:
-    with failing(create_order, "create_order", kind), Runner(), pytest.raises((Trouble, Killed, AssertionError)):
+    with failing(create_order, "create_order", kind), Runner(), pytest.raises((UnknownOutcome, Killed, AssertionError)):
         placed(alice, BY_USER)
     assert nothing_written()
 

@@ -1,4 +1,4 @@
-"""From CREATED to COMPLETED: a runner accepts, the customer pays, everybody gets their share; and what can go wrong."""
+"""From CREATED to COMPLETED: a runner accepts, the customer pays, everybody gets their share; and each failure."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.orders.builders import (
     live_authorizations,
     placed,
 )
-from tests.orders.failing import KINDS, failing, go_on_until_nothing_moves
+from tests.orders.failing import KINDS, failing, run_until_the_saga_ends
 from tests.threads import at_once
 from timers import services as timers
 from timers.models import ScheduledEvent
@@ -46,7 +46,7 @@ def olga(db: None) -> APIClient:
 
 
 def created(runner: Runner) -> Order:
-    """An order of Alice's that waits for a runner."""
+    """An order of Alice that waits for a runner."""
     if not MenuItem.objects.exists():
         laptop()
     order, _ = placed(client("alice"), BY_USER)
@@ -113,7 +113,7 @@ def test_an_order_of_free_lines_only_is_delivered_too(rita: APIClient, runner: R
     assert saga.status == "COMPLETED"
 
 
-def test_the_second_runner_is_told_where_the_order_is(rita: APIClient, runner: Runner) -> None:
+def test_the_second_runner_gets_the_status_of_the_order(rita: APIClient, runner: Runner) -> None:
     order = created(runner)
     other = client("rob", role="runner")
     accept(rita, order)
@@ -121,13 +121,13 @@ def test_the_second_runner_is_told_where_the_order_is(rita: APIClient, runner: R
     assert response.status_code == 409
     assert code(response) == "order.not_acceptable"
     assert response.json()["order_status"] == "ACCEPTED"
-    assert other.get(f"/api/orders/{order.pk}").status_code == 404, "what somebody carries is nobody else's business"
+    assert other.get(f"/api/orders/{order.pk}").status_code == 404, "other runners do not see an accepted order"
 
 
 def test_accepting_again_with_the_same_key_is_one_acceptance(rita: APIClient, runner: Runner) -> None:
     order = created(runner)
-    answers = [rita.post(f"/api/orders/{order.pk}/accept", headers={"Idempotency-Key": "k"}) for _ in range(2)]
-    assert answers[0].json() == answers[1].json()
+    first, second = (rita.post(f"/api/orders/{order.pk}/accept", headers={"Idempotency-Key": "k"}) for _ in range(2))
+    assert first.json() == second.json()
     again = rita.post(f"/api/orders/{order.pk}/accept")
     assert again.status_code == 409
     assert code(again) == "order.not_acceptable"
@@ -166,7 +166,7 @@ def test_only_runners_accept(alice: APIClient, olga: APIClient, runner: Runner) 
         assert api.post(f"/api/orders/{order.pk}/accept").status_code == 403
 
 
-def test_only_who_carries_an_order_completes_it(rita: APIClient, alice: APIClient, runner: Runner) -> None:
+def test_only_the_runner_of_an_order_completes_it(rita: APIClient, alice: APIClient, runner: Runner) -> None:
     order = created(runner)
     accept(rita, order)
     runner.run_to_end()
@@ -292,26 +292,26 @@ class Expected(NamedTuple):
 RETURNED = Expected(["restore_timer", "return_to_created"], "COMPENSATED", "CREATED")
 TABLE: dict[tuple[str, str, str], Expected | None] = {
     ("accept_order", "claim_for_acceptance", "refusal"): None,
-    ("accept_order", "claim_for_acceptance", "trouble"): None,
+    ("accept_order", "claim_for_acceptance", "error"): None,
     ("accept_order", "claim_for_acceptance", "timeout"): None,
     ("accept_order", "cancel_timer", "refusal"): Expected(["return_to_created"], "COMPENSATED", "CREATED"),
-    ("accept_order", "cancel_timer", "trouble"): Expected(["return_to_created"], "COMPENSATED", "CREATED"),
+    ("accept_order", "cancel_timer", "error"): Expected(["return_to_created"], "COMPENSATED", "CREATED"),
     ("accept_order", "cancel_timer", "timeout"): Expected(["return_to_created"], "COMPENSATED", "CREATED"),
     ("accept_order", "capture_payment", "refusal"): RETURNED,
-    # Whether the money was captured is unknown, so neither direction is safe: a person decides.
-    ("accept_order", "capture_payment", "trouble"): Expected([], "NEEDS_ATTENTION", "ACCEPTED"),
+    # It is unknown whether the money was captured. Neither direction is safe, so an operator decides.
+    ("accept_order", "capture_payment", "error"): Expected([], "NEEDS_ATTENTION", "ACCEPTED"),
     ("accept_order", "capture_payment", "timeout"): Expected([], "NEEDS_ATTENTION", "ACCEPTED"),
     ("accept_order", "confirm_acceptance", "refusal"): Expected([], "NEEDS_ATTENTION", "ACCEPTED"),
-    ("accept_order", "confirm_acceptance", "trouble"): Expected([], "NEEDS_ATTENTION", "ACCEPTED"),
+    ("accept_order", "confirm_acceptance", "error"): Expected([], "NEEDS_ATTENTION", "ACCEPTED"),
     ("accept_order", "confirm_acceptance", "timeout"): Expected([], "NEEDS_ATTENTION", "ACCEPTED"),
     ("complete_order", "complete_order", "refusal"): None,
-    ("complete_order", "complete_order", "trouble"): None,
+    ("complete_order", "complete_order", "error"): None,
     ("complete_order", "complete_order", "timeout"): None,
     ("complete_order", "consume_inventory", "refusal"): Expected([], "NEEDS_ATTENTION", "COMPLETED"),
-    ("complete_order", "consume_inventory", "trouble"): Expected([], "NEEDS_ATTENTION", "COMPLETED"),
+    ("complete_order", "consume_inventory", "error"): Expected([], "NEEDS_ATTENTION", "COMPLETED"),
     ("complete_order", "consume_inventory", "timeout"): Expected([], "NEEDS_ATTENTION", "COMPLETED"),
     ("complete_order", "release_escrow", "refusal"): Expected([], "NEEDS_ATTENTION", "COMPLETED"),
-    ("complete_order", "release_escrow", "trouble"): Expected([], "NEEDS_ATTENTION", "COMPLETED"),
+    ("complete_order", "release_escrow", "error"): Expected([], "NEEDS_ATTENTION", "COMPLETED"),
     ("complete_order", "release_escrow", "timeout"): Expected([], "NEEDS_ATTENTION", "COMPLETED"),
     **{
         ("refund_order", step.name, kind): Expected([], "NEEDS_ATTENTION", "CANCELLING") if step.position else None
@@ -336,7 +336,7 @@ def test_a_failure_leaves_what_the_table_says(rita, olga, runner, at: tuple[str,
     timer = ScheduledEvent.objects.get(entity_id=str(order.pk))
     with failing(TABLES[name], step, kind):
         saga = start(TABLES[name], rita, olga, order, runner)
-        go_on_until_nothing_moves(runner)
+        run_until_the_saga_ends(runner)
     order.refresh_from_db()
     saga.refresh_from_db()
     assert (undone(saga.pk), saga.status, order.status) == expected
@@ -381,7 +381,7 @@ def test_many_runners_and_one_order(runner: Runner) -> None:
 
 
 @pytest.mark.postgres
-def test_a_runner_and_the_clock_meet_and_one_wins(rita: APIClient, runner: Runner) -> None:
+def test_a_runner_and_the_timer_race_and_one_wins(rita: APIClient, runner: Runner) -> None:
     for _ in range(10):
         order = created(runner)
         ScheduledEvent.objects.filter(entity_id=str(order.pk)).update(due_at="2020-01-01T00:00:00Z")

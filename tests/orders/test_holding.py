@@ -1,4 +1,4 @@
-"""The payment provider is on hold for longer than anything else lasts."""
+"""The payment provider is on hold for hours: longer than reservations and deadlines last."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.orders.builders import BY_USER, assert_stock_adds_up, place, placed
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def test_an_order_outlasts_a_provider_that_is_on_hold_for_hours(
+def test_an_order_survives_a_provider_that_is_on_hold_for_hours(
     alice: APIClient, laptop: MenuItem, runner: Runner
 ) -> None:
     holds.hold_dependency("stripe", reason="status page", actor="op")

@@ -1,4 +1,4 @@
-"""While a saga looks after an order's money nobody else moves it; when the order is over nothing may be held."""
+"""While a saga manages an order's money nobody else may move it. When the order has ended nothing may be held."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The stock: never negative, never oversold, never lost."""
+"""The stock is never negative, never oversold and never lost."""
 
 from __future__ import annotations
 
@@ -180,7 +180,7 @@ def test_baskets_in_opposite_order_do_not_deadlock() -> None:
 
 @pytest.mark.postgres
 @pytest.mark.django_db(transaction=True)
-def test_a_confirmation_and_the_sweep_meet_and_one_wins() -> None:
+def test_a_confirmation_and_the_sweep_race_and_one_wins() -> None:
     for _ in range(20):
         item, order = laptop(sku=str(uuid.uuid4())), an_order()
         inventory.reserve_inventory(order_id=str(order.pk), lines=[{"sku": item.sku, "quantity": 1}])

@@ -1,4 +1,4 @@
-"""The menu: everybody reads it, a restaurant's staff keeps it, and orders lose nothing by it."""
+"""The menu: everybody reads it, the staff of a restaurant changes it, and reservations of orders stay valid."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SOUP: dict[str, Any] = {"sku": "soup", "restaurant": "Campus Store", "name": "So
 
 @pytest.fixture
 def cook(db: None) -> APIClient:
-    """Keeps the menu of the Campus Store."""
+    """A member of the staff of the Campus Store."""
     RestaurantStaff.objects.create(username="cook", restaurant="Campus Store")
     return client("cook", role="restaurant")
 
@@ -59,13 +59,13 @@ def test_nobody_else_does(cook: APIClient, who: str) -> None:
     assert {code(response) for response in responses} == {"auth.forbidden"}
 
 
-def test_the_staff_of_one_restaurant_leaves_the_others_alone(cook: APIClient) -> None:
+def test_the_staff_cannot_change_the_menu_of_another_restaurant(cook: APIClient) -> None:
     laptop(sku="pizza", restaurant="Pizza Corner")
     assert cook.patch("/api/menu/pizza", {"price": 1}, format="json").status_code == 403
     assert cook.post("/api/menu", SOUP | {"restaurant": "Pizza Corner"}, format="json").status_code == 403
 
 
-def test_a_sku_is_given_once(cook: APIClient) -> None:
+def test_a_sku_is_unique(cook: APIClient) -> None:
     cook.post("/api/menu", SOUP, format="json")
     response = cook.post("/api/menu", SOUP, format="json")
     assert response.status_code == 409
@@ -95,7 +95,7 @@ def test_an_unknown_item_is_not_found(cook: APIClient) -> None:
     ],
     ids=str,
 )
-def test_an_item_that_is_none_is_refused(cook: APIClient, changes: dict[str, Any]) -> None:
+def test_an_invalid_item_is_refused(cook: APIClient, changes: dict[str, Any]) -> None:
     response = cook.post("/api/menu", SOUP | changes, format="json")
     assert response.status_code == 400
     assert code(response) == "request.invalid"
@@ -113,12 +113,12 @@ def test_the_stock_is_never_set_below_what_is_promised(cook: APIClient) -> None:
     assert_stock_adds_up()
 
 
-def test_what_arrives_is_added(cook: APIClient) -> None:
+def test_a_delivery_is_added_to_the_stock(cook: APIClient) -> None:
     laptop()
     assert cook.post("/api/menu/product-guid/restock", {"quantity": 5}, format="json").json()["stock"] == 15
 
 
-def test_the_staff_sees_what_runs_low(cook: APIClient) -> None:
+def test_the_staff_sees_what_is_low_on_stock(cook: APIClient) -> None:
     laptop(low_stock_at=5)
     laptop(sku="cable", stock=5, low_stock_at=5)
     laptop(sku="pizza", stock=0, restaurant="Pizza Corner")

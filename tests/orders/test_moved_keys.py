@@ -1,4 +1,4 @@
-"""The kept answers have moved from orders to the engine: the table stays where it is, with everything in it."""
+"""The stored answers moved from the app `orders` to `sagas`. The table and its rows stay as they are."""
 
 from __future__ import annotations
 

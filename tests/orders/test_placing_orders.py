@@ -1,4 +1,4 @@
-"""POST /api/orders: what a good order gets."""
+"""POST /api/orders with a valid order."""
 
 from __future__ import annotations
 
@@ -126,9 +126,9 @@ def test_prices_come_as_numbers_or_text_and_stay_exact(alice, runner, sent, kept
 
 
 class TestWaiting:
-    """`Prefer: wait=N`; the test's runner works only between requests, so the saga has ended before the wait."""
+    """`Prefer: wait=N`. The sagas run only between two requests, so they have ended before the wait."""
 
-    def test_the_order_is_answered_when_the_saga_has_ended(self, alice, runner) -> None:
+    def test_the_order_is_returned_when_the_saga_has_ended(self, alice, runner) -> None:
         first = place(alice, **{"Idempotency-Key": "k"})
         runner.run_to_end()
         again = place(alice, **{"Idempotency-Key": "k", "Prefer": "respond-async, wait=5"})
@@ -136,7 +136,7 @@ class TestWaiting:
         assert again.json()["status"] == "CREATED"
         assert again.headers["Location"] == f"/api/orders/{first.json()['order_id']}"
 
-    def test_the_problem_that_stopped_it_is_answered(self, alice, runner) -> None:
+    def test_the_problem_that_stopped_it_is_returned(self, alice, runner) -> None:
         given = BY_CUSTOMER | {"payment_method": "pm_card_chargeDeclined"}
         place(alice, given, **{"Idempotency-Key": "k"})
         runner.run_to_end()
@@ -145,7 +145,7 @@ class TestWaiting:
         assert 400 <= again.status_code < 500
         assert again.json()["saga_status"] == "COMPENSATED"
 
-    def test_patience_ends_with_202(self, alice, runner) -> None:
+    def test_the_wait_ends_with_202(self, alice, runner) -> None:
         response = place(alice, Prefer="wait=1")
         assert response.status_code == 202
         assert response.headers["Preference-Applied"] == "wait=1"
@@ -188,14 +188,14 @@ class TestIdempotency:
         MenuItem.objects.update(stock=0)
         assert place(alice, laptops(1), **{"Idempotency-Key": "k1"}).json() == first.json()
 
-    def test_answers_are_forgotten_in_the_end(self, alice, runner) -> None:
+    def test_old_answers_are_deleted(self, alice, runner) -> None:
         place(alice, **{"Idempotency-Key": "k1"})
         assert idempotency.forget_old_answers() == 0
         IdempotencyKey.objects.update(created_at=timezone.now() - idempotency.KEPT_FOR - timedelta(seconds=1))
         assert idempotency.forget_old_answers() == 1
 
     @pytest.mark.postgres
-    def test_a_request_that_overtakes_the_first_is_told_to_wait(self, alice, runner) -> None:
+    def test_a_repetition_during_the_first_request_is_in_progress(self, alice, runner) -> None:
         keyed = idempotency.KeyedRequest(user="alice", method="POST", path="/api/orders", key="k1", body=BY_CUSTOMER)
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_lock(%s)", [keyed.lock_number])
@@ -206,18 +206,18 @@ class TestIdempotency:
         assert code(response) == "idempotency.in_progress"
 
     @pytest.mark.parametrize("key", ["x" * 256, "schlüssel"])
-    def test_a_key_that_is_none_is_refused(self, alice: APIClient, runner: Runner, key: str) -> None:
+    def test_an_invalid_key_is_refused(self, alice: APIClient, runner: Runner, key: str) -> None:
         assert place(alice, **{"Idempotency-Key": key}).status_code == 400
 
 
 def in_another_thread(work: Callable[[], Response]) -> Response:
-    answers: list[Response] = []
+    responses: list[Response] = []
 
     def run() -> None:
-        answers.append(work())
+        responses.append(work())
         connection.close()
 
     thread = threading.Thread(target=run)
     thread.start()
     thread.join()
-    return answers[0]
+    return responses[0]

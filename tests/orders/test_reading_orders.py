@@ -39,7 +39,7 @@ def test_somebody_elses_order_does_not_exist(alice: APIClient, bob: APIClient, r
 
 
 @pytest.mark.parametrize("order_id", ["nonsense", "1", pytest.param(str(uuid.uuid4()), id="unknown"), "x" * 500])
-def test_what_is_no_order_does_not_exist(alice: APIClient, order_id: str) -> None:
+def test_an_id_of_no_order_is_not_found(alice: APIClient, order_id: str) -> None:
     for response in (
         alice.get(f"/api/orders/{order_id}"),
         alice.get(f"/api/orders/{order_id}/saga"),
@@ -50,7 +50,7 @@ def test_what_is_no_order_does_not_exist(alice: APIClient, order_id: str) -> Non
 
 
 @pytest.mark.parametrize("who", [{"is_staff": True}, {"role": "operator"}, {"role": "service"}], ids=str)
-def test_those_who_look_after_orders_see_all(alice: APIClient, runner: object, who: dict) -> None:
+def test_staff_operators_and_services_see_all_orders(alice: APIClient, runner: object, who: dict) -> None:
     order, _ = placed(alice)
     assert client("carol", **who).get(f"/api/orders/{order.pk}").status_code == 200
 
@@ -107,7 +107,7 @@ def test_the_saga_of_an_order_tells_its_history(alice, runner) -> None:
     runner.run_to_end()
     shown = alice.get(f"/api/orders/{order.pk}/saga").json()
     assert shown.keys() == {"id", "orderId", "status", "currentStep", "history"}
-    assert shown["currentStep"] == "Completed", "never null, also when there is no step to do"
+    assert shown["currentStep"] == "Completed", "never null, even when no step is left"
     assert (shown["id"], shown["orderId"], shown["status"]) == (str(saga.pk), str(order.pk), "COMPLETED")
     assert shown["history"][0].keys() == {"step", "status", "message", "timestamp"}
     steps = [entry["step"] for entry in shown["history"]]

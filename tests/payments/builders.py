@@ -1,4 +1,4 @@
-"""Payments as tests need them, and the provider's ledger as the judge reads it."""
+"""What tests of payments need: one order's payment, the provider's view of it, and faults."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LIVE = ("requires_capture",)
 
 @dataclass
 class Case:
-    """One order's payment: the arguments a saga would pass, the same ones on every re-run."""
+    """One order's payment. Each call passes the same arguments, as a saga does when it runs a step again."""
 
     payment_method_id: str = "pm_card_visa"
     total_cents: int = 1299
@@ -76,7 +76,7 @@ class Case:
 
     @property
     def provider_transfers(self) -> dict[str, int]:
-        """What each account at the provider has received, reversals deducted."""
+        """Cents that each account at the provider has received, without reversals."""
         found = SandboxTransfer.objects.filter(transfer_group=f"order_{self.order_id}")
         received: dict[str, int] = {}
         for transfer in found:
@@ -106,11 +106,11 @@ def order_fault(kind: str, operation: str = "", *, times: int | None = 1, **more
 
 
 class Crash(BaseException):
-    """The process died: nothing after this line ran, and nothing could catch it."""
+    """The process crashed: nothing after this runs, and nothing can catch it."""
 
 
 class Dying:
-    """A gateway whose process dies at one boundary: before or after the n-th call reached the provider."""
+    """A gateway whose process crashes before or after its n-th call to the provider. 0: it never crashes."""
 
     def __init__(self, *, at_call: int, after_effect: bool) -> None:
         self._gateway = current_gateway()
@@ -134,25 +134,25 @@ class Dying:
 
 
 class Watching:
-    """A gateway that runs something between two calls, as a second worker would."""
+    """A gateway that runs something before or after a call, as a second worker could."""
 
     def __init__(self, operation: str, interruption: Any, *, before: bool = True) -> None:
         self._gateway = current_gateway()
         self._operation = operation
         self._interruption = interruption
         self._before = before
-        self._has_struck = False
+        self._is_done = False
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._gateway, name)
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            strikes = name == self._operation and not self._has_struck
-            self._has_struck = self._has_struck or strikes
-            if strikes and self._before:
+            is_now = name == self._operation and not self._is_done
+            self._is_done = self._is_done or is_now
+            if is_now and self._before:
                 self._interrupt()
             answer = method(*args, **kwargs)
-            if strikes and not self._before:
+            if is_now and not self._before:
                 self._interrupt()
             return answer
 

@@ -1,4 +1,4 @@
-"""Who sees which payments, and at which addresses."""
+"""Reading payments and escrow: who sees which, and at which addresses."""
 
 from __future__ import annotations
 

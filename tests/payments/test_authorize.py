@@ -1,4 +1,4 @@
-"""Authorizing: declines, lost replies, stored errors, wrong answers."""
+"""Authorizing a payment: declines, lost replies, stored errors and wrong answers."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_declined_card_is_a_refusal_that_stays(token, decline_code):
     assert (case.row.status, case.live_authorizations) == (PaymentStatus.DECLINED, 0)
 
 
-def test_a_card_that_asks_its_owner_is_refused_and_that_door_is_closed():
+def test_a_card_that_requires_authentication_is_refused_and_its_intent_cancelled():
     case = Case(payment_method_id="pm_card_authenticationRequired")
     for _ in range(2):
         with pytest.raises(AuthenticationRequired):
@@ -143,7 +143,7 @@ def test_a_provider_slower_than_the_step_is_an_unknown_outcome(settings):
     "kind",
     ["timeout_before", "timeout_after", "rate_limited", "conflict", "error_500", "garbage", "wrong_amount"],
 )
-def test_trouble_at_the_provider_is_unknown_and_never_a_refusal(operation, kind):
+def test_a_fault_of_the_provider_is_an_unknown_outcome_and_never_a_refusal(operation, kind):
     case = Case()
     order_fault(kind, operation)
     with pytest.raises(GatewayUnavailable) as unknown:
@@ -243,7 +243,7 @@ def test_a_customer_without_a_stored_method_pays_with_the_sandbox_card():
     }
 
 
-def test_a_provider_that_tells_another_amount_is_not_believed():
+def test_a_provider_that_returns_another_amount_is_an_unknown_outcome():
     case = Case()
     fault = order_fault("wrong_amount", times=None)
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""Captured money: taken once, given back at most once, whatever is lost on the way."""
+"""Money is captured once and refunded at most once, whatever requests or replies are lost."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def test_the_same_refund_twice_is_one_refund(case):
 
 
 @pytest.mark.parametrize("cents", [0, -1])
-def test_nothing_and_less_cannot_be_refunded(case, cents):
+def test_zero_and_negative_amounts_cannot_be_refunded(case, cents):
     case.capture()
     with pytest.raises(CannotRefund):
         case.refund(cents)

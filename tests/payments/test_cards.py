@@ -1,4 +1,4 @@
-"""Card numbers stay outside, wherever somebody puts them."""
+"""Requests with a card number are refused, wherever the number is."""
 
 from __future__ import annotations
 

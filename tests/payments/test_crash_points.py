@@ -1,4 +1,4 @@
-"""A process may die at every boundary of the protocol. Re-run, it must end with one live authorization or with none."""
+"""A process crashes before or after each call to the provider. Run again, it must leave one authorization or none."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def dies_during(action, boundary: tuple[int, bool]) -> None:
         action()
 
 
-def test_these_are_all_the_boundaries_there_are():
+def test_these_are_all_boundaries():
     case = Case()
     with use_gateway(Dying(at_call=0, after_effect=False)) as counting:
         case.authorize()
@@ -140,7 +140,7 @@ def test_a_late_authorize_in_the_middle_of_the_undo_loses(operation, before):
 
 
 def test_a_confirmation_still_on_the_wire_is_undone():
-    """The worker is a zombie: its confirmation arrives after the undo has begun, and before it has ended."""
+    """The confirmation of an old worker arrives while the undo is running."""
     case = Case()
     dies_during(case.authorize, (2, False))
     payment = case.row
@@ -170,8 +170,8 @@ def test_the_undo_is_not_over_before_canceled_was_read_back(operation, kind):
     assert (case.row.status, case.live_authorizations) == (PaymentStatus.VOIDED, 0)
 
 
-def test_a_worker_that_slept_over_a_day_does_not_confirm_what_was_undone():
-    """The provider has forgotten the key by then, so the late creation is a new intent that no undo knows."""
+def test_a_worker_paused_for_a_day_does_not_confirm_what_was_undone():
+    """The provider has deleted the key by then: the late request creates a new intent, which no undo knows."""
     case = Case()
 
     def undo_and_a_day() -> None:
@@ -184,8 +184,8 @@ def test_a_worker_that_slept_over_a_day_does_not_confirm_what_was_undone():
     assert (case.live_authorizations, case.authorizations_ever) == (0, 0)
 
 
-def test_a_stored_answer_is_not_taken_for_the_truth_of_today():
-    """The reply was lost, then the hold lapsed: the repeated request is told what was true before."""
+def test_a_stored_answer_is_not_taken_for_the_current_state():
+    """The reply was lost, then the hold expired. The repeated request gets the stored answer from before."""
     case = Case()
     dies_during(case.authorize, (2, True))
     SandboxIntent.objects.update(capture_before=timezone.now() - timedelta(seconds=1))

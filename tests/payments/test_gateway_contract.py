@@ -140,7 +140,7 @@ def test_a_decline_names_its_code_and_is_replayed(caller, method, code):
         assert declined.value.extra["decline_code"] == code
 
 
-def test_a_declined_intent_waits_for_another_method_and_tells_why(caller):
+def test_a_declined_intent_waits_for_another_method_and_has_the_reason(caller):
     created = caller.create("pm_card_chargeDeclined")
     with pytest.raises(PaymentDeclined):
         caller.gateway.confirm_intent(created.id, key=f"{created.id}:confirm")
@@ -148,7 +148,7 @@ def test_a_declined_intent_waits_for_another_method_and_tells_why(caller):
     assert (read.status, read.decline_code) == (IntentStatus.REQUIRES_PAYMENT_METHOD, "generic_decline")
 
 
-def test_a_card_may_ask_its_owner(caller):
+def test_a_card_may_require_authentication(caller):
     assert caller.authorize("pm_card_authenticationRequired").status == IntentStatus.REQUIRES_ACTION
 
 
@@ -220,12 +220,12 @@ def test_an_unknown_method_is_refused_before_anything_exists(caller):
 
 
 @pytest.mark.parametrize("cents", [0, -5])
-def test_an_amount_that_is_none_is_refused(caller, cents):
+def test_an_invalid_amount_is_refused(caller, cents):
     with pytest.raises(InvalidPayment):
         caller.create(cents=cents)
 
 
-def test_an_unknown_intent_is_no_unknown_outcome(caller):
+def test_an_unknown_intent_is_an_error_and_no_unknown_outcome(caller):
     with pytest.raises(GatewayMisuse):
         caller.gateway.retrieve_intent("pi_0000000000000000")
 

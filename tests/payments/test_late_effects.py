@@ -1,4 +1,4 @@
-"""The harness itself, on few orders; `make late-effects` runs thousands."""
+"""The late-effects benchmark with a few orders. `make late-effects` runs thousands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exact money: parsed from text, whole cents inside, no binary float in sight."""
+"""Money is exact: parsed from text, kept as whole cents, and never a float."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from payments.money import Money, NotMoney, decimal_text, from_cents, to_cents
 
 ROOT = Path(__file__).resolve().parents[2]
-# Time is measured in seconds with fractions; these are the only names a float may have here.
+# Times are floats, in seconds. A line with a float must contain one of these names.
 TIME_NAMES = ("seconds", "timeout", "deadline", "_SECONDS", "wait", "sleep")
 
 
@@ -45,7 +45,7 @@ def test_a_fraction_of_a_cent_is_refused(amount):
 
 
 @pytest.mark.parametrize("text", ["", "-1", "+1", "1.999", "1e3", "NaN", "Infinity", "1,00", " 1", "1.", ".5", "٣"])
-def test_what_is_no_amount_is_refused(text):
+def test_an_invalid_amount_is_refused(text):
     with pytest.raises(NotMoney):
         Money.parse(text, "USD")
 
@@ -69,7 +69,7 @@ def sources() -> list[Path]:
 
 
 def floats_in(path: Path) -> list[str]:
-    """Every float that is not time: literals, calls and annotations."""
+    """Every float in this file that is not a time: literals, names and model fields."""
     text = path.read_text()
     lines = text.splitlines()
     found = []

@@ -1,4 +1,4 @@
-"""The seeds' payment and escrow services over HTTP."""
+"""Payments and escrow over HTTP: authorize, capture, hold, release, refund."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_amounts_are_exact(operator, amount):
 
 
 @pytest.mark.parametrize("amount", ["0", "-1", "1.999", "NaN", "1e3", "", None, True, [], 1.001])
-def test_what_is_no_amount_is_refused(operator, amount):
+def test_an_invalid_amount_is_refused(operator, amount):
     body = {"order_id": str(uuid.uuid4()), "customer_id": "alice", "amount": amount}
     assert operator.post("/api/payments/authorize", body, format="json").status_code == 400
 
@@ -124,12 +124,12 @@ def test_a_refund_whose_answer_was_lost_is_finished_with_its_key(operator):
 def test_a_refund_that_the_release_before_made_is_repeated_with_its_key(operator):
     body, key = captured(operator) | {"amount": "5.00"}, {"Idempotency-Key": "a"}
     first = operator.post("/api/payments/refund", body, headers=key)
-    IdempotencyKey.objects.all().delete()  # it kept no answers
+    IdempotencyKey.objects.all().delete()  # the release before stored no answers
     assert operator.post("/api/payments/refund", body, headers=key).json() == first.json()
 
 
 @pytest.mark.parametrize("key", ["x" * 256, "schlüssel"])
-def test_a_refund_with_a_key_that_is_none_is_refused(operator, key):
+def test_a_refund_with_an_invalid_key_is_refused(operator, key):
     answer = operator.post("/api/payments/refund", captured(operator), headers={"Idempotency-Key": key})
     assert code_of(answer) == (400, "request.invalid")
 

@@ -1,4 +1,4 @@
-"""Escrow pays restaurant, runner and platform to the cent, takes it back for refunds, and books every move."""
+"""Escrow pays restaurant, runner and platform exactly, reverses payouts for refunds, and books every movement."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def until_answered(action, *, attempts: int = 6):
 
 
 def books_agree(case: Case) -> bool:
-    """Our ledger, our payment row and the provider tell one story."""
+    """Our ledger, our payment row and the provider have the same amounts."""
     booked = ledger.position(case.order_id)
     payment = case.row
     paid_out = sum(case.provider_transfers.values()) + ledger.balances().get("platform::USD", 0)

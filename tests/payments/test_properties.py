@@ -1,4 +1,4 @@
-"""Random sequences of everything that can be done to a payment: the equations I4 and I5 hold after every step."""
+"""Random sequences of all actions on a payment. The equations I4 and I5 hold after each action."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ ACTIONS = st.one_of(
 
 
 def act(case: Case, action: str, number: int, key: str) -> None:
-    """Do it, or be refused for a reason that HTTP answers with a 4xx (409, mostly)."""
+    """Run one action. A refusal must be one that HTTP returns as a 4xx."""
     doing: dict[str, Callable[[], object]] = {
         "authorize": case.authorize,
         "hold": lambda: case.hold(delivery_fee_cents=300),
@@ -84,7 +84,7 @@ def assert_equations(case: Case) -> None:
 
 
 def assert_settled(case: Case) -> None:
-    """Once the provider is well again, an undo leaves the customer with nothing to pay and nobody with a payout."""
+    """When the provider works again, an undo leaves nothing that the customer paid and no payout."""
     SandboxFault.objects.all().delete()
     insist(case.release)  # finishes a payout that was interrupted
     insist(case.revert)
@@ -96,7 +96,7 @@ def assert_settled(case: Case) -> None:
 
 
 def insist(action: Callable[[], object], *, attempts: int = 10) -> None:
-    """Repeat until the provider answered, be it with a no."""
+    """Repeat until the provider answers, even with a refusal."""
     for _ in range(attempts):
         with contextlib.suppress(GatewayUnavailable):
             answer_or_refusal(action)
@@ -111,7 +111,7 @@ def answer_or_refusal(action: Callable[[], object]) -> None:
 
 @pytest.fixture
 def clean_tables(transactional_db: None) -> None:
-    """Each example uses an order of its own, so the tables need not be emptied in between."""
+    """Each example has a new order, so the tables need not be emptied between examples."""
 
 
 AUTHORIZED = [("authorize", 0), ("hold", 0)]
@@ -142,7 +142,7 @@ def test_the_books_are_right_after_any_sequence(clean_tables, start, actions, me
 
 
 class RepeatedHold(Exception):
-    """A second hold is refused by the unique constraint; the engine never runs a finished step again."""
+    """The unique constraint refuses a second hold. The engine never runs a completed step again."""
 
 
 def act_unless_repeated(case: Case, action: str, number: int, key: str) -> None:

@@ -1,4 +1,4 @@
-"""Every planted drift is found; what has one right answer is healed; an honest book has no drift."""
+"""Each kind of drift is found, and repaired if there is only one right way. Correct books have no drift."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def finished_order() -> Case:
     return case
 
 
-def test_honest_books_have_no_drift():
+def test_correct_books_have_no_drift():
     finished_order().refund(700)
     declined, reverted, authorized = Case(payment_method_id="pm_card_chargeDeclined"), Case(), Case()
     with pytest.raises(Exception, match="declined"):
@@ -43,25 +43,25 @@ def test_honest_books_have_no_drift():
     reverted.authorize()
     reverted.revert()
     authorized.authorize()
-    reconcile(grace=NOW)  # tidies the declined intent
+    reconcile(grace=NOW)  # cancels the declined intent
     assert drifts() == {}
 
 
 def test_an_orphan_authorization_is_cancelled():
-    stranger = Case()
+    case = Case()
     gateway = current_gateway()
     intent = gateway.create_intent(
         amount_cents=100,
         currency="USD",
         payment_method_id="pm_card_visa",
         payment_id=str(uuid.uuid4()),
-        order_id=stranger.order_id,
+        order_id=case.order_id,
         key="orphan",
     )
     gateway.confirm_intent(intent.id, key="orphan-confirm")
-    assert stranger.live_authorizations == 1
+    assert case.live_authorizations == 1
     assert drifts() == {Drift.ORPHAN_AUTHORIZATION: True}
-    assert stranger.live_authorizations == 0
+    assert case.live_authorizations == 0
     assert drifts() == {}
 
 
@@ -83,7 +83,7 @@ def test_a_second_authorization_of_a_live_payment_is_cancelled_and_the_first_one
     assert case.row.status == PaymentStatus.AUTHORIZED
 
 
-def test_a_hold_that_came_alive_after_its_payment_was_voided_is_cancelled():
+def test_a_hold_of_a_voided_payment_is_cancelled():
     case = Case()
     case.authorize()
     Payment.objects.update(status=PaymentStatus.VOIDED)
@@ -99,7 +99,7 @@ def test_reporting_only_changes_nothing():
     assert case.live_authorizations == 1
 
 
-def test_an_authorization_the_provider_let_go_is_written_off():
+def test_an_authorization_that_the_provider_cancelled_is_written_off():
     case = Case()
     case.authorize()
     SandboxIntent.objects.update(status="canceled")
@@ -198,7 +198,7 @@ def test_the_authorization_of_an_order_that_is_over_is_voided():
     assert (dead.live_authorizations, alive.live_authorizations) == (0, 1)
 
 
-def test_a_payment_in_motion_is_left_alone():
+def test_a_payment_under_way_is_not_changed():
     case = Case()
     with use_gateway(Dying(at_call=2, after_effect=True)), pytest.raises(Crash):
         case.authorize()

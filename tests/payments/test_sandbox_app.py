@@ -1,7 +1,6 @@
-"""The sandbox is an app of its own, with its tables, and production has neither.
+"""The sandbox is an app of its own, with its own tables. Production has neither.
 
-Each test runs the real commands in processes of their own, on a database of its own: SQLite or PostgreSQL, as this
-environment has it.
+Each test runs the real commands in processes, on a new database: SQLite or PostgreSQL, as in this environment.
 """
 
 from __future__ import annotations
@@ -115,7 +114,7 @@ def administer(url: str, statement: str) -> None:
 
 def earlier_release(installation: Installation) -> None:
     """A database whose sandbox tables belong to `payments`, as migrations 0001 to 0003 made them."""
-    installation.manage("migrate", "auth")  # users and groups come first: each migration ends with the roles
+    installation.manage("migrate", "auth")  # first, because every migration ends with creating the roles
     installation.manage("migrate", "payments", LAST_SCHEMA_WITH_SANDBOX)
     assert installation.sandbox_tables() == TABLES
 

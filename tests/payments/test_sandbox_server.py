@@ -1,4 +1,4 @@
-"""The sandbox provider over the wire, when the wire breaks."""
+"""The sandbox provider over HTTP, when the connection breaks."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def port(transactional_db: None) -> Iterator[int]:
 
 
 def sent(port: int, text: str) -> str:
-    """What comes back when this is all that arrives."""
+    """Send this text and nothing more. Returns the response."""
     with socket.create_connection(("127.0.0.1", port), timeout=10) as line:
         line.sendall(text.encode())
         line.shutdown(socket.SHUT_WR)

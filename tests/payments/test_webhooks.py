@@ -1,4 +1,4 @@
-"""Events of the provider: only with a good signature, each acted on once, never believed."""
+"""Events of the provider need a valid signature, are handled once, and only make us read the provider's state."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ def send(payload: bytes, signature: str | None = None):
 
 
 def half_authorized() -> Case:
-    """The provider authorized, and its answer was lost."""
+    """The provider authorized the payment, and its answer was lost."""
     case = Case()
     with use_gateway(Dying(at_call=2, after_effect=True)), pytest.raises(Crash):
         case.authorize()
     return case
 
 
-def test_an_event_that_is_faster_than_our_own_answer_is_used():
+def test_an_event_that_arrives_before_the_answer_is_used():
     case = half_authorized()
     assert send(event_about(case.row.intent_id)).json() == {"received": True, "is_new": True}
     assert case.row.status == PaymentStatus.AUTHORIZED
@@ -89,7 +89,7 @@ def test_two_secrets_are_good_while_one_replaces_the_other(secret):
         "v1=" + "0" * 64,
     ],
 )
-def test_a_signature_that_is_none_is_refused(signature):
+def test_an_invalid_signature_is_refused(signature):
     answer = send(event_about("pi_1"), signature)
     assert (answer.status_code, answer.json()["code"]) == (400, "payment.bad_signature")
     assert ProviderEvent.objects.count() == 0
@@ -124,7 +124,7 @@ def test_forged_and_bit_flipped_signatures_are_all_refused():
     assert accepted == 0
 
 
-def test_doubled_and_shuffled_events_are_each_acted_on_once():
+def test_repeated_and_shuffled_events_are_each_handled_once():
     cases = [half_authorized() for _ in range(5)]
     events = [event_about(case.row.intent_id) for case in cases]
     deliveries = events * 10
@@ -149,7 +149,7 @@ def test_an_authorization_that_lapsed_at_the_provider_is_written_off():
     assert case.row.status == PaymentStatus.EXPIRED
 
 
-def test_an_event_about_a_hold_nobody_wants_lets_it_go():
+def test_an_event_about_the_hold_of_a_voided_payment_cancels_it():
     case = half_authorized()
     case.revert()
     SandboxIntent.objects.update(status="requires_capture")

@@ -53,7 +53,7 @@ def test_every_line_about_a_saga_names_it_and_its_subject(runner: Runner, log: p
 
 
 @pytest.mark.parametrize(
-    ("troubles", "text", "step"),
+    ("failures", "text", "step"),
     [
         ({"charge before": [SoldOut("No.")]}, r"Step charge failed, toy ID \(SUBJECT\) goes back: No\.", "charge"),
         (
@@ -71,9 +71,9 @@ def test_every_line_about_a_saga_names_it_and_its_subject(runner: Runner, log: p
     ids=["a call refuses", "a call is tried again", "a local step refuses", "a saga is parked"],
 )
 def test_a_failed_step_is_named_with_what_happens_next(
-    runner: Runner, log: pytest.LogCaptureFixture, troubles: dict[str, list[BaseException]], text: str, step: str
+    runner: Runner, log: pytest.LogCaptureFixture, failures: dict[str, list[BaseException]], text: str, step: str
 ) -> None:
-    World.failures.update({name: list(errors) for name, errors in troubles.items()})
+    World.failures.update({name: list(errors) for name, errors in failures.items()})
     row = Started().start()
     runner.run()
     record = said(log, "step_failed")

@@ -30,7 +30,7 @@ from sagas.machine.transitions import TRANSITIONS
 from sagas.models import SagaInstance
 from sagas.statuses import Action
 from sagas.verification import verify as verifying
-from tests.orders.campus import DECLINED, FATES, Campus, found, publish_all
+from tests.orders.campus import DECLINED, ORDERS_BY_STATUS, Campus, found, publish_all
 from timers.models import ScheduledEvent
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -47,7 +47,7 @@ INSIDE = {
 def test_orders_of_every_fate_are_in_order(campus: Campus) -> None:
     assert campus.expired().status == "CANCELLED"
     assert campus.refunded().status == "CANCELLED"
-    for status, come_to in FATES.items():
+    for status, come_to in ORDERS_BY_STATUS.items():
         assert come_to(campus).status == status
     publish_all()
     assert found() == set()
@@ -55,8 +55,10 @@ def test_orders_of_every_fate_are_in_order(campus: Campus) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("run_inline", [True, False], ids=["inline", "a message a step"])
-@pytest.mark.parametrize("fate", [*FATES.values(), Campus.refunded, Campus.expired], ids=lambda fate: fate.__name__)
-def test_nothing_is_found_at_any_commit_on_the_way(campus: Campus, fate: Any, run_inline: bool) -> None:
+@pytest.mark.parametrize(
+    "come_to", [*ORDERS_BY_STATUS.values(), Campus.refunded, Campus.expired], ids=lambda come_to: come_to.__name__
+)
+def test_nothing_is_found_at_any_commit_on_the_way(campus: Campus, come_to: Any, run_inline: bool) -> None:
     looked: list[Failpoint] = []
 
     def look(point: Failpoint) -> None:
@@ -66,7 +68,7 @@ def test_nothing_is_found_at_any_commit_on_the_way(campus: Campus, fate: Any, ru
 
     campus.runner.run_inline = run_inline
     with installed(look):
-        fate(campus)
+        come_to(campus)
     assert {Failpoint.START_COMMITTED, Failpoint.STEP_COMMITTED, Failpoint.CALL_COMMITTED} <= set(looked)
 
 

@@ -1,4 +1,4 @@
-"""The people of the stories. Each speaks to the product over HTTP, with a token, and with nothing else."""
+"""The persons of the stories. They use the product over HTTP only, each with a token."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ Document = dict[str, Any]
 
 
 class Campus:
-    """The world around the people: workers that work when they are let, and a clock that can be moved."""
+    """The system behind the API: sagas run only when a story says so, and the clock can be moved."""
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
 
-    def let_the_workers_work(self) -> None:
+    def run_sagas(self) -> None:
         self._runner.run_to_end()
 
-    def let_one_message_through(self) -> bool:
+    def deliver_one_message(self) -> bool:
         self._runner.run_inline = False
         return self._runner.deliver()
 
@@ -35,7 +35,7 @@ class Campus:
         self._runner.let_pass(duration)
 
     def sweep(self) -> None:
-        """What beat does every few seconds."""
+        """Run the sweeps that beat runs every few seconds."""
         timer_tasks.sweep()
         order_tasks.sweep()
 
@@ -67,7 +67,7 @@ class Person:
         return response
 
     def orders(self, *dishes: tuple[str, str, int], **more: Any) -> Document:
-        """Order `(product id, price, quantity)`; answers what `POST /api/orders` did."""
+        """Order dishes `(product id, price, quantity)`. Returns the body of the response."""
         response = self.tries_to_order(*dishes, **more)
         assert response.status_code == 202, response.content
         return dict(response.json())

@@ -33,7 +33,7 @@ def rita(campus: Campus) -> Person:
 
 @pytest.fixture
 def gino(campus: Campus) -> Person:
-    """Keeps the menu of the Pizza Corner."""
+    """A member of the staff of the Pizza Corner."""
     return campus.person("gino", role="restaurant", restaurant="Pizza Corner")
 
 
@@ -45,7 +45,7 @@ def olga(campus: Campus) -> Person:
 
 @pytest.fixture
 def stock(campus: Campus) -> Callable[[str], tuple[int, int]]:
-    """What lies on the shelf: `stock("tiramisu")` answers (on hand, reserved)."""
+    """The stock of an item: `stock("tiramisu")` returns (on hand, reserved)."""
 
     def of(sku: str) -> tuple[int, int]:
         item = MenuItem.objects.get(pk=sku)

@@ -1,4 +1,4 @@
-"""Five hundred card numbers put into every field, header and query of the product: none is kept, logged or repeated."""
+"""Sends 500 card numbers in every field, header and query: none is stored, logged or returned."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def order(**changes: object) -> dict[str, object]:
 
 
 def placements(card: str) -> list[tuple[str, str, dict[str, object] | None, dict[str, str]]]:
-    """(method, address, body, headers): one for each place a number can be put."""
+    """One request (method, address, body, headers) for each place that can hold a card number."""
     food = {"name": card, "price": 5, "quantity": 1}
     return [
         ("post", "/api/orders", order(customer_id=card), {}),
@@ -61,15 +61,15 @@ def placements(card: str) -> list[tuple[str, str, dict[str, object] | None, dict
 
 @contextmanager
 def everything_logged() -> Iterator[io.StringIO]:
-    """The log as an operator gets it: formatted, every level."""
-    page = io.StringIO()
+    """Everything that is logged, formatted as in production, at every level."""
+    output = io.StringIO()
     formatter = logs.config(level="DEBUG", style="json")["formatters"]["default"]
-    handler = logging.StreamHandler(page)
+    handler = logging.StreamHandler(output)
     handler.setFormatter(formatter["()"](**{name: value for name, value in formatter.items() if name != "()"}))
     root = logging.getLogger()
     root.addHandler(handler)
     try:
-        yield page
+        yield output
     finally:
         root.removeHandler(handler)
 
@@ -96,12 +96,12 @@ def test_five_hundred_card_numbers_leave_no_trace() -> None:
     chance = random.Random(7)
     api = builders.client("ann", role="customer")
     numbers = [written(chance.choice(CARDS), number % 3) for number in range(PLACEMENTS)]
-    with everything_logged() as page:
-        answers = "".join(send(api, card, number) for number, card in enumerate(numbers))
+    with everything_logged() as log:
+        returned = "".join(send(api, card, number) for number, card in enumerate(numbers))
     kept = all_text_in_the_database()
     found = {where: sum(card in text for card in numbers)
-             for where, text in (("answers", answers), ("log", page.getvalue()), ("database", kept))}  # fmt: skip
-    assert found == {"answers": 0, "log": 0, "database": 0}
+             for where, text in (("responses", returned), ("log", log.getvalue()), ("database", kept))}  # fmt: skip
+    assert found == {"responses": 0, "log": 0, "database": 0}
 
 
 def test_the_search_of_the_test_itself_finds_a_number(caplog: pytest.LogCaptureFixture) -> None:

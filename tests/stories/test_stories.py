@@ -1,4 +1,4 @@
-"""CampusG in eight stories, each over HTTP. Read them top to bottom: they are the tutorial the machine checks."""
+"""CampusG in eight stories over HTTP. Read from top to bottom they are a tutorial, and the tests check it."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def test_lunch_is_ordered_and_delivered(campus: Campus, alice: Person, rita: Per
     placed = alice.orders(PIZZA, deliveryLocation="Library")
     assert placed["status"] == "STARTED"
 
-    # She can look at it at once; the money is not there yet.
+    # She can read the order at once. It is not paid yet.
     assert alice.order(placed)["status"] == "pendingPayment"
 
-    # A moment later the pizza is reserved, her card holds the money, and runners can see the order.
-    campus.let_the_workers_work()
+    # A moment later the pizza is reserved, the money is held on her card, and runners see the order.
+    campus.run_sagas()
     assert alice.order(placed)["status"] == "CREATED"
     assert stock("margherita") == (1000, 1)
     assert alice.history(placed)[:8] == [
@@ -34,24 +34,24 @@ def test_lunch_is_ordered_and_delivered(campus: Campus, alice: Person, rita: Per
         "hold_escrow", "confirm_order", "start_timer",
     ]  # fmt: skip
 
-    # Rita takes it. Now Alice pays.
+    # Rita accepts the order. Now Alice pays.
     [waiting] = rita.gets("/api/orders/available")
     assert waiting["delivery_location"] == "Library"
     assert rita.posts(f"/api/orders/{waiting['id']}/accept").status_code == 200
-    campus.let_the_workers_work()
+    campus.run_sagas()
     assert alice.order(placed)["status"] == "ACCEPTED"
     assert alice.order(placed)["runner"] == "rita"
 
-    # Rita brings it; restaurant and runner are paid, and the pizza has left the shelf.
+    # Rita delivers it. Restaurant and runner are paid, and the pizza is no longer in stock.
     assert rita.posts(f"/api/orders/{waiting['id']}/complete").status_code == 200
-    campus.let_the_workers_work()
+    campus.run_sagas()
     assert alice.order(placed)["status"] == "COMPLETED"
     assert stock("margherita") == (999, 0)
 
 
 def test_a_declined_card_gives_the_food_back(campus: Campus, alice: Person, stock) -> None:
     placed = alice.orders(PIZZA, payment_method="pm_card_chargeDeclinedInsufficientFunds")
-    campus.let_the_workers_work()
+    campus.run_sagas()
 
     order = alice.order(placed)
     assert order["status"] == "FAILED"
@@ -59,7 +59,7 @@ def test_a_declined_card_gives_the_food_back(campus: Campus, alice: Person, stoc
     assert order["reason"]
     assert stock("margherita") == (1000, 0)
 
-    # Everything that was done was undone, last first.
+    # Every step was undone, the last one first.
     assert alice.gets(f"/api/orders/{placed['order_id']}/saga")["status"] == "COMPENSATED"
     undone = [step for step in alice.history(placed) if step in ("release_inventory", "cancel_order")]
     assert undone == ["release_inventory", "cancel_order"]
@@ -68,41 +68,41 @@ def test_a_declined_card_gives_the_food_back(campus: Campus, alice: Person, stoc
 def test_the_last_portion_is_sold_to_one_of_two(campus: Campus, alice: Person, stock) -> None:
     bob = campus.person("bob")
 
-    # Both order the last portion at the same moment: it is still there when each of them asks.
+    # Both order the last portion at the same moment. It is still there when each of them orders.
     first, second = alice.orders(LAST_PORTION), bob.orders(LAST_PORTION)
-    campus.let_the_workers_work()
+    campus.run_sagas()
 
     assert alice.order(first)["status"] == "CREATED"
     assert bob.order(second)["status"] == "FAILED"
     assert bob.order(second)["reason_code"] == "order.out_of_stock"
     assert stock("last-portion") == (1, 1)
 
-    # A customer who comes later gets the refusal at once.
+    # A customer who orders later is refused at once.
     refused = bob.tries_to_order(LAST_PORTION)
     assert refused.status_code == 409
     assert refused.json()["code"] == "order.out_of_stock"
 
-    # When Alice changes her mind the portion is for sale again.
+    # When Alice cancels, the portion is available again.
     assert alice.posts(f"/api/orders/{first['order_id']}/cancel").status_code == 202
-    campus.let_the_workers_work()
+    campus.run_sagas()
     assert stock("last-portion") == (1, 0)
     bob.orders(LAST_PORTION)
 
 
 def test_nobody_comes(campus: Campus, alice: Person, rita: Person, stock) -> None:
     placed = alice.orders(PIZZA)
-    campus.let_the_workers_work()
+    campus.run_sagas()
 
-    # After 29 minutes the order still waits.
+    # After 29 minutes the order still waits for a runner.
     campus.let_pass(HALF_AN_HOUR - timedelta(minutes=1))
     campus.sweep()
     assert alice.order(placed)["status"] == "CREATED"
 
-    # After 30 the clock cancels it, however many sweeps there are.
+    # After 30 minutes the timer cancels it, and more sweeps change nothing.
     campus.let_pass(timedelta(minutes=1, seconds=1))
     campus.sweep()
     campus.sweep()
-    campus.let_the_workers_work()
+    campus.run_sagas()
     order = alice.order(placed)
     assert order["status"] == "CANCELLED"
     assert (order["reason_code"], order["reason"]) == ("order_timed_out", "Order timed out (30 minutes)")
@@ -117,7 +117,7 @@ def test_nobody_comes(campus: Campus, alice: Person, rita: Person, stock) -> Non
 def test_a_customer_changes_their_mind(campus: Campus, alice: Person, stock, steps_done: int) -> None:
     placed = alice.orders(PIZZA)
     for _ in range(steps_done):
-        campus.let_one_message_through()
+        campus.deliver_one_message()
 
     # The preview says what will be undone.
     path = f"/api/orders/{placed['order_id']}/cancel"
@@ -125,23 +125,23 @@ def test_a_customer_changes_their_mind(campus: Campus, alice: Person, stock, ste
     payload = {"reason_code": "other", "reason": "I found a sandwich"}
     assert alice.posts(path, payload).status_code == 202
     assert alice.order(placed)["status"] == "CANCELLING"
-    campus.let_the_workers_work()
+    campus.run_sagas()
 
     order = alice.order(placed)
     assert (order["status"], order["reason"]) == ("CANCELLED", "I found a sandwich")
     assert stock("margherita") == (1000, 0)
     assert preview["runs"][-1] == "cancel_order"
 
-    # Twice is once.
+    # A second cancellation is refused.
     again = alice.posts(path)
     assert again.status_code == 409
     assert again.json()["order_status"] == "CANCELLED"
 
 
-@pytest.mark.parametrize("runner_is_first", [True, False], ids=["runner first", "clock first"])
-def test_runner_and_clock_meet(campus: Campus, alice: Person, rita: Person, runner_is_first: bool) -> None:
+@pytest.mark.parametrize("runner_is_first", [True, False], ids=["runner first", "timer first"])
+def test_runner_and_timer_race(campus: Campus, alice: Person, rita: Person, runner_is_first: bool) -> None:
     placed = alice.orders(PIZZA)
-    campus.let_the_workers_work()
+    campus.run_sagas()
     accept = f"/api/orders/{placed['order_id']}/accept"
 
     if runner_is_first:
@@ -153,21 +153,21 @@ def test_runner_and_clock_meet(campus: Campus, alice: Person, rita: Person, runn
         campus.let_pass(HALF_AN_HOUR + timedelta(seconds=1))
         refused = rita.posts(accept)
         assert refused.status_code == 409
-        assert refused.json()["order_status"] == "CREATED", "the time is up, though no sweep has come by yet"
+        assert refused.json()["order_status"] == "CREATED", "it is too late, even before the sweep"
         campus.sweep()
 
-    campus.let_the_workers_work()
+    campus.run_sagas()
     assert alice.order(placed)["status"] == ("ACCEPTED" if runner_is_first else "CANCELLED")
 
 
 def test_the_restaurant_closes(campus: Campus, alice: Person, gino: Person, stock) -> None:
     placed = alice.orders(PIZZA)
-    campus.let_the_workers_work()
+    campus.run_sagas()
 
-    # Gino sees the order because it is for his kitchen, and tells Alice why there will be no pizza.
+    # Gino sees the order because it is for his restaurant. He cancels it and gives the reason.
     payload = {"reason_code": "restaurant_closed"}
     assert gino.posts(f"/api/orders/{placed['order_id']}/cancel", payload).status_code == 202
-    campus.let_the_workers_work()
+    campus.run_sagas()
     order = alice.order(placed)
     assert (order["status"], order["cancelled_by"]) == ("CANCELLED", "restaurant")
     assert order["reason"] == "The restaurant has closed"
@@ -180,12 +180,12 @@ def test_the_restaurant_closes(campus: Campus, alice: Person, gino: Person, stoc
 
 def test_a_cold_pizza_is_refunded(campus: Campus, alice: Person, rita: Person, olga: Person) -> None:
     placed = alice.orders(PIZZA)
-    campus.let_the_workers_work()
+    campus.run_sagas()
     for step in ("accept", "complete"):
         rita.posts(f"/api/orders/{placed['order_id']}/{step}")
-        campus.let_the_workers_work()
+        campus.run_sagas()
 
-    # Alice herself can't take it back any more; an operator can, and sees first what would move.
+    # Alice cannot cancel any more. An operator can, and first sees which money would be moved.
     path = f"/api/orders/{placed['order_id']}/cancel"
     assert alice.posts(path).status_code == 409
     preview = olga.gets(path)
@@ -195,6 +195,6 @@ def test_a_cold_pizza_is_refunded(campus: Campus, alice: Person, rita: Person, o
         ("refund", "9.50"),
     ]
     assert olga.posts(path, {"reason_code": "other", "reason": "It was cold"}).status_code == 202
-    campus.let_the_workers_work()
+    campus.run_sagas()
     order = alice.order(placed)
     assert (order["status"], order["reason"], order["cancelled_by"]) == ("CANCELLED", "It was cold", "operator")

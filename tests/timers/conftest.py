@@ -8,22 +8,22 @@ import pytest
 from timers import registry
 
 
-class Bell:
-    """A handler that remembers what it was rung for; `broken` makes it raise."""
+class Recorder:
+    """A handler that records the entities it was called for. With `is_failing` it raises."""
 
     def __init__(self) -> None:
-        self.rung: list[str] = []
-        self.broken = False
+        self.calls: list[str] = []
+        self.is_failing = False
 
     def __call__(self, entity_id: str, payload: dict[str, Any]) -> None:
-        if self.broken:
-            raise RuntimeError("the bell is broken")
-        self.rung.append(entity_id)
+        if self.is_failing:
+            raise RuntimeError("the handler fails")
+        self.calls.append(entity_id)
 
 
 @pytest.fixture
-def bell() -> Iterator[Bell]:
-    bell = Bell()
-    registry.register("test.bell", bell)
-    yield bell
-    registry.unregister("test.bell")
+def handler() -> Iterator[Recorder]:
+    handler = Recorder()
+    registry.register("test.event", handler)
+    yield handler
+    registry.unregister("test.event")

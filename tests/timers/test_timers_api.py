@@ -1,4 +1,4 @@
-"""The timers over HTTP: the addresses, who may use them, and what is refused."""
+"""The timers over HTTP: the addresses, the permissions, and the requests that are refused."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from sagas.storage import clock
-from tests.timers.conftest import Bell
+from tests.timers.conftest import Recorder
 from timers import services, steps
 from timers.models import ScheduledEvent
 
@@ -24,7 +24,7 @@ HOUR = timedelta(hours=1)
 
 
 @pytest.fixture(autouse=True)
-def _time_stands_still_afterwards() -> Iterator[None]:
+def _moved_clock_is_reset() -> Iterator[None]:
     with clock.moved():
         yield
 
@@ -42,7 +42,7 @@ def olga(db: None) -> APIClient:
 
 
 def body(**changes: Any) -> dict[str, Any]:
-    given = {"event_type": "test.bell", "entity_id": "e1", "scheduled_at": (timezone.now() + HOUR).isoformat()}
+    given = {"event_type": "test.event", "entity_id": "e1", "scheduled_at": (timezone.now() + HOUR).isoformat()}
     return given | changes
 
 
@@ -51,7 +51,7 @@ def schedule(api: APIClient, **changes: Any) -> Any:
 
 
 @pytest.mark.parametrize("path", ["/api/schedule", "/api/schedule/", "/schedule", "/schedule/"])
-def test_a_timer_is_scheduled_at_every_address(olga: APIClient, bell: Bell, path: str) -> None:
+def test_a_timer_is_scheduled_at_every_address(olga: APIClient, handler: Recorder, path: str) -> None:
     response = olga.post(path, body(payload={"n": 1}), format="json")
     assert response.status_code == 201
     event = response.json()
@@ -59,17 +59,17 @@ def test_a_timer_is_scheduled_at_every_address(olga: APIClient, bell: Bell, path
     assert olga.get(response.headers["Location"]).json() == event
 
 
-def test_a_timer_scheduled_over_http_fires(olga: APIClient, bell: Bell) -> None:
+def test_a_timer_scheduled_over_http_fires(olga: APIClient, handler: Recorder) -> None:
     schedule(olga)
     clock.advance(HOUR + timedelta(seconds=1))
     assert services.fire_due() == 1
-    assert bell.rung == ["e1"]
+    assert handler.calls == ["e1"]
 
 
 @pytest.mark.parametrize(
     ("changes", "code"),
     [
-        ({"event_type": "nobody.listens"}, "timer.unknown_event_type"),
+        ({"event_type": "unknown.event"}, "timer.unknown_event_type"),
         ({"scheduled_at": "2020-01-01T00:00:00Z"}, "timer.in_the_past"),
         ({"scheduled_at": "soon"}, "request.invalid"),
         ({"scheduled_at": None}, "request.invalid"),
@@ -81,7 +81,9 @@ def test_a_timer_scheduled_over_http_fires(olga: APIClient, bell: Bell) -> None:
     ],
     ids=str,
 )
-def test_a_timer_that_cannot_fire_is_refused(olga: APIClient, bell: Bell, changes: dict[str, Any], code: str) -> None:
+def test_a_timer_that_cannot_fire_is_refused(
+    olga: APIClient, handler: Recorder, changes: dict[str, Any], code: str
+) -> None:
     response = schedule(olga, **changes)
     assert response.status_code == 400
     assert response.json()["code"] == code
@@ -89,19 +91,19 @@ def test_a_timer_that_cannot_fire_is_refused(olga: APIClient, bell: Bell, change
     assert not ScheduledEvent.objects.exists()
 
 
-def test_a_number_json_has_no_word_for_is_refused(olga: APIClient, bell: Bell) -> None:
+def test_a_number_that_json_cannot_express_is_refused(olga: APIClient, handler: Recorder) -> None:
     text = json.dumps(body(payload={"n": 0})).replace('"n": 0', '"n": 1e400')
     response = olga.post("/api/schedule", text, content_type="application/json")
     assert response.status_code == 400
     assert response.json()["code"] == "timer.payload_not_json"
 
 
-def test_a_customer_schedules_no_timers(bell: Bell) -> None:
+def test_a_customer_schedules_no_timers(handler: Recorder) -> None:
     assert schedule(client("alice")).status_code == 403
     assert not ScheduledEvent.objects.exists()
 
 
-def test_events_are_filtered_by_status_in_any_case_and_repeated(olga: APIClient, bell: Bell) -> None:
+def test_events_are_filtered_by_status_in_any_case_and_repeated(olga: APIClient, handler: Recorder) -> None:
     for entity in ("e1", "e2", "e3"):
         schedule(olga, entity_id=entity)
     ScheduledEvent.objects.filter(entity_id="e2").mark_cancelled()
@@ -114,7 +116,7 @@ def test_events_are_filtered_by_status_in_any_case_and_repeated(olga: APIClient,
     assert found("status=scheduled") == {"e1"}
     assert found("status=Scheduled&status=fired") == {"e1", "e3"}
     assert found("status=cancelled,fired") == {"e2", "e3"}
-    assert found("entity_id=e2&event_type=test.bell") == {"e2"}
+    assert found("entity_id=e2&event_type=test.event") == {"e2"}
     assert found("event_type=other") == set()
     assert found("due_before=2020-01-01T00:00:00Z") == set()
     assert found("due_after=2020-01-01T00:00:00Z") == {"e1", "e2", "e3"}
@@ -128,7 +130,7 @@ def test_a_filter_that_cannot_be_understood_is_refused(olga: APIClient, query: s
 
 
 @pytest.mark.parametrize("prefix", ["/api", ""])
-def test_an_event_is_cancelled_once(olga: APIClient, bell: Bell, prefix: str) -> None:
+def test_an_event_is_cancelled_once(olga: APIClient, handler: Recorder, prefix: str) -> None:
     event_id = schedule(olga).json()["id"]
     response = olga.post(f"{prefix}/events/{event_id}/cancel")
     assert response.status_code == 200
@@ -140,7 +142,7 @@ def test_an_event_is_cancelled_once(olga: APIClient, bell: Bell, prefix: str) ->
 
 
 @pytest.mark.parametrize("event_id", ["nonsense", pytest.param(str(uuid.uuid4()), id="unknown")])
-def test_what_is_no_event_is_not_found(olga: APIClient, event_id: str) -> None:
+def test_an_id_of_no_event_is_not_found(olga: APIClient, event_id: str) -> None:
     for response in (olga.get(f"/api/events/{event_id}"), olga.post(f"/api/events/{event_id}/cancel")):
         assert response.status_code == 404
         assert response.json()["code"] == "timer.unknown_event"

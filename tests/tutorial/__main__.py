@@ -40,7 +40,7 @@ def carry_out(folder: Path, environment: dict[str, str]) -> Reader:
     reader = Reader(folder, environment, logs=folder / "logs")
     reader.logs.mkdir()
     try:
-        reader.follow(read(TUTORIAL))
+        reader.carry_out(read(TUTORIAL))
         require_silence(reader)
         require_outcomes(reader)
     finally:

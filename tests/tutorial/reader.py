@@ -33,7 +33,7 @@ class Reader:
     _began_at: float = field(default_factory=time.monotonic)
     _others: dict[str, Terminal] = field(default_factory=dict)
 
-    def follow(self, steps: list[Step]) -> None:
+    def carry_out(self, steps: list[Step]) -> None:
         """Raises `Failed` at the first step that does not do what the text says."""
         for step in steps:
             if isinstance(step, File):

@@ -1,4 +1,4 @@
-"""The common work as a saga."""
+"""The work as a saga."""
 
 from __future__ import annotations
 

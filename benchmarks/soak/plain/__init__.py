@@ -1,5 +1,5 @@
-"""The same eight steps without an engine: a plain Celery chain with `link_error`, as one would write it at first.
+"""The same eight steps without an engine: a plain Celery chain with `link_error`, as in a first version of a product.
 
-Same participants, same tables, same provider; every step guards against being run again and retries what may pass.
-What it lacks is what the soak is about: nobody remembers a chain whose message or worker is gone.
+Participants, tables and provider are the same. Every step can run twice and retries temporary errors. But when a
+message or a worker is lost, nothing in the database says that the chain must continue.
 """

@@ -1,4 +1,4 @@
-"""The Celery app of the plain chain: Celery's own settings, but for when a message is acknowledged."""
+"""The Celery app of the plain chain, with Celery's defaults. `SOAK_ACKS=late` acknowledges messages after the task."""
 
 from __future__ import annotations
 

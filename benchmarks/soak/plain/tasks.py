@@ -1,4 +1,4 @@
-"""Eight steps and one compensation. `order` is the saga's input as JSON, with the ids minted at the door."""
+"""Eight steps and one compensation. `order` is the saga's input as JSON, with the ids of the order and the payment."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ RETRIED: dict[str, Any] = {
     "retry_backoff": True, "retry_backoff_max": 10, "max_retries": 5,
 }  # fmt: skip
 MANY_RETRIES = RETRIED | {"max_retries": 20}
-#: What was executed, for the table at the end: a row for each execution that came to its end.
+#: One row for each execution of a step that ended, for the table at the end of the run.
 RUNS = "CREATE TABLE IF NOT EXISTS plain_run (order_id uuid NOT NULL, step text NOT NULL)"
 
 
 def begin(order: OrderData) -> None:
-    """Send the whole chain; whichever step fails, the compensation is called."""
+    """Send the whole chain. If any step fails, Celery calls the compensation."""
     links = (
         create_order, validate_inventory, reserve_inventory, get_payment_info, authorize_payment, hold_escrow,
         confirm_order, start_timer,
@@ -43,14 +43,14 @@ def begin(order: OrderData) -> None:
 def create_order(order: OrderData) -> None:
     if not Order.objects.filter(pk=order["order_id"]).exists():
         _call(services.create_order, order)
-    _note(order, "create_order")
+    _record(order, "create_order")
 
 
 @app.task(**RETRIED)
 def validate_inventory(order: OrderData) -> None:
     if not _is_reserved(order):
         inventory.validate_inventory(lines=order["lines"])
-    _note(order, "validate_inventory")
+    _record(order, "validate_inventory")
 
 
 @app.task(**RETRIED)
@@ -58,20 +58,20 @@ def validate_inventory(order: OrderData) -> None:
 def reserve_inventory(order: OrderData) -> None:
     if not _is_reserved(order):
         _call(inventory.reserve_inventory, order)
-    _note(order, "reserve_inventory")
+    _record(order, "reserve_inventory")
 
 
 @app.task(**RETRIED)
 def get_payment_info(order: OrderData) -> None:
     _call(payments.get_payment_info, order)
-    _note(order, "get_payment_info")
+    _record(order, "get_payment_info")
 
 
 @app.task(**RETRIED)
 def authorize_payment(order: OrderData) -> None:
     chosen = _call(payments.get_payment_info, order)
     _call(payments.authorize_payment, order | chosen | _remote(order))
-    _note(order, "authorize_payment")
+    _record(order, "authorize_payment")
 
 
 @app.task(**RETRIED)
@@ -79,7 +79,7 @@ def authorize_payment(order: OrderData) -> None:
 def hold_escrow(order: OrderData) -> None:
     if not EscrowTransaction.objects.filter(order_id=order["order_id"]).exists():
         _call(payments.hold_escrow, order)
-    _note(order, "hold_escrow")
+    _record(order, "hold_escrow")
 
 
 @app.task(**RETRIED)
@@ -87,28 +87,28 @@ def hold_escrow(order: OrderData) -> None:
 def confirm_order(order: OrderData) -> None:
     if not Order.objects.filter(pk=order["order_id"], status=OrderStatus.CREATED).exists():
         _call(services.confirm_order, order)
-    _note(order, "confirm_order")
+    _record(order, "confirm_order")
 
 
 @app.task(**RETRIED)
 @transaction.atomic
 def start_timer(order: OrderData) -> None:
     _call(timers.start_timer, order)
-    _note(order, "start_timer")
+    _record(order, "start_timer")
 
 
 @app.task(**MANY_RETRIES)
 def compensate(order: OrderData) -> None:
-    """Undo everything, last first; each part is right also when there is nothing to undo."""
-    told = order | {"reason": "A step failed", "reason_code": "step.failed"}
+    """Undo everything, last first. Each part does nothing when there is nothing to undo."""
+    data = order | {"reason": "A step failed", "reason_code": "step.failed"}
     with transaction.atomic():
-        _call(timers.cancel_timer, told)
-        _call(payments.cancel_escrow, told)
-    _call(payments.revert_payment, told | _remote(told))
+        _call(timers.cancel_timer, data)
+        _call(payments.cancel_escrow, data)
+    _call(payments.revert_payment, data | _remote(data))
     with transaction.atomic():
-        _call(inventory.release_inventory, told)
-        _call(services.cancel_order, told)
-        _note(order, "compensate")
+        _call(inventory.release_inventory, data)
+        _call(services.cancel_order, data)
+        _record(order, "compensate")
 
 
 def _is_reserved(order: OrderData) -> bool:
@@ -120,10 +120,10 @@ def _remote(order: OrderData) -> dict[str, Any]:
 
 
 def _call(function: Callable[..., Any], given: OrderData) -> Any:
-    """The participant's function with those of the order's values that it takes."""
+    """Call the function with those values of the order that it takes."""
     return function(**{name: given[name] for name in inspect.signature(function).parameters})
 
 
-def _note(order: OrderData, step: str) -> None:
+def _record(order: OrderData, step: str) -> None:
     with connection.cursor() as cursor:
         cursor.execute("INSERT INTO plain_run (order_id, step) VALUES (%s, %s)", [order["order_id"], step])

@@ -1,4 +1,4 @@
-"""What the plain chain lost, did twice and left behind."""
+"""How many orders the plain chain lost, did twice or left half done."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 from django.db import connection
 
-from benchmarks.soak.clients import Errand
-from benchmarks.soak.outcomes import wrong_fates
+from benchmarks.soak.clients import OrderPlan
+from benchmarks.soak.outcomes import unexpected_outcomes
 from tests.harness import books, oracle
 from tests.harness.snapshot import Snapshot
 
@@ -17,8 +17,8 @@ STEPS_DONE = "SELECT order_id, count(DISTINCT step) FROM plain_run WHERE step <>
 UNFINISHED = ("pendingPayment", "CANCELLING")
 #: The oracle's rules that need no saga.
 RULES = (oracle.food_is_where_it_belongs, oracle.stock_adds_up, oracle.a_waiting_order_has_one_timer, *books.RULES)
-#: What is left behind, and the rule of the oracle that finds it.
-ASKED = {
+#: Names of figures, and the rule of the oracle that finds them.
+COUNTED_RULES = {
     "authorized twice": "authorized twice",
     "leaked holds (provider)": "leaked authorization",
     "leaked escrow": "leaked escrow",
@@ -26,12 +26,12 @@ ASKED = {
 }
 
 
-def figures(seen: Snapshot, errands: list[Errand]) -> dict[str, Any]:
-    accepted = [errand for errand in errands if errand.order_id]
+def figures(seen: Snapshot, plans: list[OrderPlan]) -> dict[str, Any]:
+    accepted = [plan for plan in plans if plan.order_id]
     statuses = {str(order.pk): order.status for order in seen.orders.values()}
-    lost = [errand for errand in accepted if statuses.get(errand.order_id, UNFINISHED[0]) in UNFINISHED]
-    lost_ids = {errand.order_id for errand in lost}
-    wrong = [breach for breach in wrong_fates(errands, seen) if breach.subject not in lost_ids]
+    lost = [plan for plan in accepted if statuses.get(plan.order_id, UNFINISHED[0]) in UNFINISHED]
+    lost_ids = {plan.order_id for plan in lost}
+    wrong = [breach for breach in unexpected_outcomes(plans, seen) if breach.subject not in lost_ids]
     rules = Counter(breach.rule for rule in RULES for breach in rule(seen))
     return {
         "orders the customer was promised": len(accepted),
@@ -40,14 +40,14 @@ def figures(seen: Snapshot, errands: list[Errand]) -> dict[str, Any]:
         "wrong end (failed though nothing was wrong)": len(wrong),
         "orders with a step executed twice": len(_twice()),
         "steps executed twice": sum(_twice().values()),
-        **{name: rules[rule] for name, rule in ASKED.items()},
-        "holds of orders that never finish": sum(_has_hold(seen, errand.order_id) for errand in lost),
-        "food kept for orders that never finish": sum(_has_food(seen, errand.order_id) for errand in lost),
+        **{name: rules[rule] for name, rule in COUNTED_RULES.items()},
+        "holds of orders that never finish": sum(_has_hold(seen, plan.order_id) for plan in lost),
+        "food kept for orders that never finish": sum(_has_food(seen, plan.order_id) for plan in lost),
     }
 
 
 def _lost_after(lost_ids: set[str]) -> dict[str, int]:
-    """How far the lost orders came."""
+    """How many lost orders there are by the number of steps that were done."""
     with connection.cursor() as cursor:
         cursor.execute(STEPS_DONE)
         done = {str(order_id): count for order_id, count in cursor.fetchall()}
@@ -56,7 +56,7 @@ def _lost_after(lost_ids: set[str]) -> dict[str, int]:
 
 
 def _twice() -> Counter[str]:
-    """How many executions too many, by order."""
+    """How many executions were too many, by order."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT order_id, count(*) FROM plain_run GROUP BY order_id, step HAVING count(*) > 1")
         extra: Counter[str] = Counter()

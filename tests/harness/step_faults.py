@@ -1,6 +1,6 @@
-"""Troubles on order: a file names what shall happen to one step of one order, in whatever process runs it.
+"""Faults in steps: a file names the fault and the step of one order. Any process that runs this step has the fault.
 
-A file and not a row, because a trouble must be remembered when the transaction it strikes in is gone.
+A file and not a row: a row would be lost when the transaction of the step is rolled back.
 """
 
 from __future__ import annotations
@@ -15,32 +15,31 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 LONGER_THAN_ANY_LIMIT = 30.0
-LONG_ENOUGH_TO_BE_MET = 4.0
+#: Long enough for a test to act while the step runs.
+SLOW_SECONDS = 4.0
 
 
 def folder() -> Path | None:
-    given = os.environ.get("CHAOS_TROUBLES")
+    given = os.environ.get("CHAOS_STEP_FAULTS")
     return Path(given) if given else None
 
 
-def order_one(
-    where: Path, step: str, order_id: str, kind: str, *, moment: str = "before", forever: bool = False
-) -> None:
-    """Have `kind` happen `before` or `after` the effect of `step`, once or every time."""
+def add(where: Path, step: str, order_id: str, kind: str, *, moment: str = "before", forever: bool = False) -> None:
+    """Let a fault of this kind happen `before` or `after` the effect of `step`, once or every time."""
     where.mkdir(exist_ok=True)
     (where / f"{step}.{order_id}").write_text(f"{kind} {moment} {'forever' if forever else 'once'}")
 
 
-def call_off(where: Path, step: str, order_id: str) -> None:
+def remove(where: Path, step: str, order_id: str) -> None:
     (where / f"{step}.{order_id}").unlink(missing_ok=True)
 
 
-def has_struck(where: Path, step: str, order_id: str) -> bool:
-    return (where / f"{step}.{order_id}.struck").exists()
+def has_happened(where: Path, step: str, order_id: str) -> bool:
+    return (where / f"{step}.{order_id}.happened").exists()
 
 
-def troubled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The step function, to which a trouble may happen. Same name, same signature, same task."""
+def with_faults(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The step function with the faults added for it. It keeps its name, its signature and its task."""
     where = folder()
     if where is None or "order_id" not in inspect.signature(function).parameters:
         return function
@@ -59,25 +58,26 @@ def troubled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _take(where: Path, step: str, order_id: str) -> tuple[str, str]:
-    ordered = where / f"{step}.{order_id}"
+    """The kind and the moment of this step's fault; two empty texts when it has none."""
+    fault = where / f"{step}.{order_id}"
     try:
-        kind, moment, how_often = ordered.read_text().split()
+        kind, moment, how_often = fault.read_text().split()
         if how_often == "once":
-            ordered.rename(f"{ordered}.struck")  # before it strikes, so that it strikes once
+            fault.rename(f"{fault}.happened")  # first, so that it happens only once
         else:
-            Path(f"{ordered}.struck").touch()
+            Path(f"{fault}.happened").touch()
     except FileNotFoundError:
         return "", ""
     return kind, moment
 
 
-# -- what can happen ------------------------------------------------------------------------------------------------
+# -- the kinds of fault ---------------------------------------------------------------------------------------------
 def _raise() -> NoReturn:
-    raise RuntimeError("Trouble was ordered.")
+    raise RuntimeError("A fault of this test.")
 
 
 def _run_out_of_memory() -> NoReturn:
-    raise MemoryError("Trouble was ordered.")
+    raise MemoryError("A fault of this test.")
 
 
 def _kill_child() -> None:
@@ -96,8 +96,8 @@ def _hang() -> None:
     time.sleep(LONGER_THAN_ANY_LIMIT)
 
 
-def _dawdle() -> None:
-    time.sleep(LONG_ENOUGH_TO_BE_MET)
+def _be_slow() -> None:
+    time.sleep(SLOW_SECONDS)
 
 
 KINDS: dict[str, Callable[[], Any]] = {
@@ -107,5 +107,5 @@ KINDS: dict[str, Callable[[], Any]] = {
     "kill_worker": _kill_worker,
     "exit": _exit,
     "hang": _hang,
-    "dawdle": _dawdle,
+    "be_slow": _be_slow,
 }

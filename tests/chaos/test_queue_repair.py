@@ -1,4 +1,4 @@
-"""What a broker of our own does to queues: some refuse, some never confirm, all of them can be gone."""
+"""Queues that never confirm a message, and queues that may not be written. The broker belongs to these tests."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def broker(rabbitmq: PrivateRabbitMQ, monkeypatch: pytest.MonkeyPatch) -> Iterat
         yield rabbitmq
 
 
-def let_die(broker: PrivateRabbitMQ, *queues: str) -> None:
-    """Leave the queue running, with a leader that does not answer any more."""
+def break_queues(broker: PrivateRabbitMQ, *queues: str) -> None:
+    """Leave the queues running, with leaders that do not answer any more."""
     for queue in queues:
         broker.control("eval", f"sys:suspend(whereis('%2F_{queue}')).")
 
@@ -45,16 +45,16 @@ def count(broker: PrivateRabbitMQ, queue: str) -> int:
         return int(channel.queue_declare(queue, passive=True).message_count)
 
 
-# -- dead queues ----------------------------------------------------------------------------------------------------
-def test_a_queue_that_never_confirms_is_made_anew(broker: PrivateRabbitMQ) -> None:
-    let_die(broker, "timer_commands", "escrow_commands")
+# -- broken queues --------------------------------------------------------------------------------------------------
+def test_a_queue_that_never_confirms_is_replaced(broker: PrivateRabbitMQ) -> None:
+    break_queues(broker, "timer_commands", "escrow_commands")
     with Connection(broker.url) as connection:
         assert topology.replace_dead_queues(connection) == ["escrow_commands", "timer_commands"]
         assert topology.replace_dead_queues(connection) == []
 
 
-def test_two_workers_that_start_at_once_replace_a_dead_queue_once(broker: PrivateRabbitMQ) -> None:
-    let_die(broker, "user_commands")
+def test_two_workers_that_start_at_once_replace_a_broken_queue_once(broker: PrivateRabbitMQ) -> None:
+    break_queues(broker, "user_commands")
     replaced: list[str] = []
 
     def start() -> None:
@@ -78,9 +78,9 @@ def test_a_healthy_queue_keeps_its_messages_and_no_probe_stays(broker: PrivateRa
 
 
 def test_a_queue_of_events_is_given_more_time(broker: PrivateRabbitMQ, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is slow to come back, not dead: what it holds is nowhere else on the broker."""
+    """The queue is slow to come back and not broken. Its messages are nowhere else on the broker."""
     monkeypatch.setattr(queue_repair, "STEP_CONFIRM_SECONDS", 0.5)
-    let_die(broker, "timer_events")
+    break_queues(broker, "timer_events")
     awake = threading.Timer(2, lambda: broker.control("eval", "sys:resume(whereis('%2F_timer_events'))."))
     awake.start()
     with Connection(broker.url) as connection:
@@ -92,7 +92,7 @@ def test_a_queue_of_events_is_given_more_time(broker: PrivateRabbitMQ, monkeypat
 def test_a_topic_that_never_confirms_does_not_stop_the_others(
     broker: PrivateRabbitMQ, transactional_db: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Timers are stated last, so everything before them goes out, of every order; later they follow."""
+    """The timer events are the last of each order: all others are published first, and these when the queue is back."""
     monkeypatch.setattr(publishing, "CONFIRM_SECONDS", 1.0)
     sink.subscribe(broker.url)
     customers.stock_the_kitchen()
@@ -100,7 +100,7 @@ def test_a_topic_that_never_confirms_does_not_stop_the_others(
         for _ in range(3):
             at_position(runner, LAST_STEP - 1)
             runner.run_to_end()
-        let_die(broker, "timer_events")
+        break_queues(broker, "timer_events")
         relay.relay()
         assert {found.topic: found.events for found in relay.backlog()} == {"timer": 3, "saga": 3}
         broker.control("eval", "sys:resume(whereis('%2F_timer_events')).")

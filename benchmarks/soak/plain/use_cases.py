@@ -1,4 +1,4 @@
-"""Lets the product's web place and cancel orders through the plain chain."""
+"""Replaces the use cases place and cancel, so that the product's web uses the plain chain."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from orders.use_cases.accept import Started
 from orders.use_cases.place import Placed
 
 
-def open_it() -> None:
+def replace() -> None:
     placing.place = place
     cancelling.cancel = cancel
 
 
 def place(request: OrderRequest) -> Placed:
-    """The chain is sent when the answer is committed, as Celery's documentation advises."""
+    """Send the chain after the commit, as Celery's documentation advises."""
     from benchmarks.soak.plain import tasks
 
     saga_id = str(uuid.uuid4())
@@ -34,13 +34,13 @@ def place(request: OrderRequest) -> Placed:
 
 @transaction.atomic
 def cancel(order: Order, *, reason_code: str, reason: str, actor: str) -> Started:
-    """Close the door to runners, then undo everything."""
+    """Claim the order, so that no runner can accept it, and undo everything."""
     from benchmarks.soak.plain import tasks
 
     services.claim_for_cancellation(str(order.pk))
     services.record_cancelled_by(order_id=str(order.pk), actor=actor)
-    told: dict[str, Any] = {
+    data: dict[str, Any] = {
         "order_id": str(order.pk), "payment_id": str(order.payment_id), "saga_id": str(order.saga_id),
     }  # fmt: skip
-    transaction.on_commit(partial(tasks.compensate.delay, told))
+    transaction.on_commit(partial(tasks.compensate.delay, data))
     return Started(str(order.saga_id), "CANCELLING")
