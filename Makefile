@@ -1,4 +1,4 @@
-.PHONY: up test format lint imports types checks migrations ops ci chaos bench late-effects races sweep-bench verify-bench rolling-deploy recovery soak soak-plain
+.PHONY: up test format lint imports types checks migrations ops ci chaos bench late-effects races sweep-bench verify-bench rolling-deploy recovery soak soak-plain mutation
 
 up: ; python3 manage.py up
 test: ; python3 manage.py test
@@ -15,3 +15,4 @@ rolling-deploy: ; .venv/bin/python -m benchmarks.rolling_deploy --orders $(or $(
 recovery: ; .venv/bin/python -m benchmarks.recovery --kills $(or $(KILLS),120) --orders $(or $(ORDERS),1000)
 soak: ; .venv/bin/python -m benchmarks.soak --orders $(or $(ORDERS),500) --seed $(or $(SEED),1) $(ARGS)
 soak-plain: ; .venv/bin/python -m benchmarks.soak --plain --orders $(or $(ORDERS),500) --seed $(or $(SEED),1) $(ARGS)
+mutation: ; .venv/bin/python -m tests.mutation $(ROOM) $(ARGS)
