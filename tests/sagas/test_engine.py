@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import uuid
+from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -11,12 +12,16 @@ from django.contrib.auth.models import Group
 from django.db import OperationalError, transaction
 
 from sagas import tasks
+from sagas.definition import registry
+from sagas.definition.saga import Saga
 from sagas.engine import commands, execution, sweep
+from sagas.engine.dispatch import StepMessage
 from sagas.errors import AlreadyCancelling, CannotCancel, CannotRetry, UnknownSaga, WrongResult
 from sagas.machine.state import Row
 from sagas.models import SagaEvent, SagaInstance
 from sagas.statuses import Status
 from sagas.testing import Runner, done, history, undone
+from tests.sagas import toy as toy_steps
 from tests.sagas.toy import STEPS, SoldOut, Started, Taken, World, effects
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -102,6 +107,16 @@ def test_a_retryable_error_is_retried_after_its_delay(runner: Runner) -> None:
     runner.run_to_end()
     assert saga_of(row).status == Status.COMPLETED
     assert World.calls.count("charge before") == 2
+
+
+def test_a_message_of_a_failed_try_does_not_begin_the_next_one_before_its_time(runner: Runner) -> None:
+    World.troubles["charge before"] = [ConnectionError("reset")]
+    row = Started().start()
+    runner.run()
+    of_the_failed_try = StepMessage(row.id, saga_of(row).position, 1)
+    with pytest.raises(execution.Stale):
+        execution.run_step(of_the_failed_try, is_redelivered=True)
+    assert World.calls.count("charge before") == 1
 
 
 def test_retries_that_run_out_turn_the_saga_round(runner: Runner) -> None:
@@ -482,6 +497,21 @@ def test_start_insists_on_a_transaction(runner: Runner) -> None:
 
 
 # -- what an operator settles by hand -------------------------------------------------------------------------------
+@pytest.fixture
+def late_charge() -> Iterator[Saga]:
+    """A saga whose last step needs what the one before it returned, both after the pivot."""
+    saga = (
+        Saga("late_charge", takes=toy_steps.ToyInput)
+        .step(toy_steps.open_tab, compensate=toy_steps.close_tab)
+        .pivot(toy_steps.look)
+        .then(toy_steps.cook)
+        .then(toy_steps.charge, remote=True)
+    )
+    registry.register(saga)
+    yield saga
+    registry.unregister(saga)
+
+
 def parked_at_the_bell(runner: Runner) -> Row:
     World.troubles["ring_bell"] = [RuntimeError("no bell")] * 4
     row = Started().start()
@@ -503,6 +533,34 @@ def test_a_skipped_step_needs_exactly_what_it_would_have_returned(runner: Runner
     with pytest.raises(WrongResult):
         commands.skip(row.id, reason="x", actor="op", result={"bells": 1})
     assert saga_of(row).status == Status.NEEDS_ATTENTION
+
+
+def test_what_a_skipped_step_would_have_returned_reaches_the_steps_after_it(late_charge: Saga, runner: Runner) -> None:
+    World.troubles["cook"] = [ValueError("burnt")] * 4
+    row = Started().start(late_charge)
+    runner.run_to_end()
+    commands.skip(row.id, reason="cooked at home", actor="op", result={"bowls": 3})
+    runner.run_to_end()
+    assert saga_of(row).status == Status.COMPLETED
+    assert saga_of(row).data["results"]["cook"] == {"bowls": 3}
+
+
+@pytest.mark.parametrize(
+    ("act", "action", "type_"),
+    [
+        ("retry", "retried", "saga.retried"),
+        ("skip", "skipped", "saga.step_skipped"),
+        ("close", "closed", "saga.closed"),
+    ],
+)
+def test_what_an_operator_settles_is_published_with_the_reason(
+    runner: Runner, act: str, action: str, type_: str
+) -> None:
+    row = parked_at_the_bell(runner)
+    getattr(commands, act)(row.id, reason="rang by hand", actor="op")
+    event = SagaEvent.objects.get(saga_id=row.id, action=action)
+    assert (event.type, event.payload) == (type_, {"reason": "rang by hand"})
+    assert (event.message, event.actor) == ("rang by hand", "op")
 
 
 def test_a_skipped_compensation_lets_the_undo_go_on(runner: Runner) -> None:
