@@ -9,7 +9,7 @@ import pytest
 from rest_framework.test import APIClient
 
 from orders import services
-from orders.errors import CannotCancel, UnknownOrder
+from orders.errors import CannotCancel, UnknownOrder, WrongStatus
 from orders.models import MenuItem, Order
 from orders.sagas import accept_order, complete_order, refund_order
 from orders.use_cases import expire
@@ -139,6 +139,22 @@ def test_a_refund_that_comes_too_early_names_the_order_and_where_it_is(olga: API
     with pytest.raises(CannotCancel, match="The order is CREATED and can't be cancelled") as conflict:
         services.claim_for_refund(order_id=str(order.pk))
     assert conflict.value.extra["order_id"] == str(order.pk)
+
+
+def test_an_order_that_is_confirmed_already_is_named(runner: Runner) -> None:
+    order = created(runner)
+    with pytest.raises(WrongStatus, match="The order is CREATED and can't be confirmed"):
+        services.confirm_order(order_id=str(order.pk))
+
+
+def test_who_cancelled_is_stored_for_their_own_order(runner: Runner) -> None:
+    others = created(runner)
+    order, _ = placed(client("bob"), BY_USER)
+    services.record_cancelled_by(order_id=str(order.pk), actor="bob")
+    services.record_cancelled_by(order_id=str(order.pk), actor="system")
+    for each in (others, order):
+        each.refresh_from_db()
+    assert (order.cancelled_by, others.cancelled_by) == ("customer", "")
 
 
 def test_an_order_that_does_not_exist_is_named(db: None) -> None:

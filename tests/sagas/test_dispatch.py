@@ -73,6 +73,14 @@ def test_one_message_carries_the_rest_of_a_saga_and_whom_to_call_when_it_fails(r
     assert (error_callback["task"], error_callback["args"]) == (COMPENSATE_TASK, [str(row.id), 1])
 
 
+def test_the_last_step_is_published_too(row: Row) -> None:
+    last = remaining(row, create_order)[-1:]
+    received(last[0][0])
+    CeleryPublisher()(last)
+    (message,) = received(last[0][0])
+    assert message.headers["root_id"] == str(row.id)
+
+
 def test_a_broker_that_is_down_is_left_alone_for_five_seconds(
     row: Row, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -337,6 +337,7 @@ def test_a_call_that_kills_its_worker_every_time_ends_and_is_undone(runner: Runn
     assert saga_of(row).status == Status.COMPENSATED
     assert World.calls.count("charge after") == 4
     assert list(World.charges.values()) == ["void"]
+    assert saga_of(row).reason_code == "step.timed_out"
 
 
 def test_a_result_that_comes_after_its_lease_is_kept_but_moves_nothing(runner: Runner) -> None:
@@ -353,6 +354,22 @@ def test_a_result_that_comes_after_its_lease_is_kept_but_moves_nothing(runner: R
     assert history(row.id).count("step_fenced charge") == 1
     assert done(row.id) == STEPS
     assert list(World.charges.values()) == ["live"]
+
+
+@pytest.mark.parametrize(("lasts", "status"), [(1, "LATE"), (16, "STALE")], ids=["in its lease", "after its lease"])
+def test_an_answer_that_comes_too_late_is_kept_as_a_fact(runner: Runner, lasts: int, status: str) -> None:
+    row = Started().start()
+
+    def cancel_and_take_long() -> None:
+        del World.during["charge after"]
+        commands.cancel(row.id, reason_code="other", reason="x", actor="ann")
+        runner.let_pass(timedelta(seconds=lasts))
+
+    World.during["charge after"] = cancel_and_take_long
+    runner.run_to_end()
+    event = SagaEvent.objects.get(saga_id=row.id, action="step_fenced")
+    assert (event.step, event.status, event.payload) == ("charge", status, {"charge_id": f"saga:{row.id}:charge"})
+    assert event.message == "The answer came after the saga had moved on"
 
 
 def test_link_error_for_a_step_that_succeeded_changes_nothing(runner: Runner) -> None:
@@ -443,6 +460,7 @@ def test_a_saga_past_its_deadline_goes_back(runner: Runner) -> None:
     saga = saga_of(row)
     assert saga.status == Status.COMPENSATED
     assert saga.reason_code == "saga.deadline_exceeded"
+    assert saga.reason == "toy did not get past look in 0:05:00."
 
 
 def test_the_deadline_ends_at_the_pivot(runner: Runner) -> None:
@@ -533,6 +551,18 @@ def test_a_skipped_step_needs_exactly_what_it_would_have_returned(runner: Runner
     with pytest.raises(WrongResult):
         commands.skip(row.id, reason="x", actor="op", result={"bells": 1})
     assert saga_of(row).status == Status.NEEDS_ATTENTION
+
+
+def test_a_call_after_the_pivot_that_never_answers_is_tried_again_by_itself(late_charge: Saga, runner: Runner) -> None:
+    World.troubles["charge after"] = [Crash()] * 1000
+    row = Started().start(late_charge)
+    for _ in range(20):
+        try:
+            runner.run_to_end()
+        except Crash:
+            runner.lose_messages()
+    assert saga_of(row).status == Status.NEEDS_ATTENTION
+    assert saga_of(row).retry_at is not None
 
 
 def test_what_a_skipped_step_would_have_returned_reaches_the_steps_after_it(late_charge: Saga, runner: Runner) -> None:

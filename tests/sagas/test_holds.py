@@ -343,6 +343,7 @@ def test_a_probe_that_was_never_tried_counts_as_tried_once(runner: Runner) -> No
         runner.let_pass(timedelta(seconds=60))
         runner.run()
     assert saga_of(late).attempt == 1
+    assert saga_of(late).error == "ConnectionError: reset"
     commands.cancel(late.id, reason_code="other", reason="x", actor="ann")
     runner.run()
     assert saga_of(late).held_by == "bank", "its undo runs, for the call may have had its effect"
