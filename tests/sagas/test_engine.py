@@ -165,6 +165,9 @@ def test_a_compensation_that_never_works_is_parked_and_can_be_retried(runner: Ru
     row = Started().start()
     runner.run_to_end()
     assert saga_of(row).status == Status.NEEDS_ATTENTION
+    failed = SagaEvent.objects.get(saga_id=row.id, action="undo_failed")
+    assert (failed.step, failed.status, failed.message) == ("give_back", "FAILED", "RuntimeError: provider down")
+    assert failed.payload == {"reason_code": "toy.sold_out", "reason": "no"}
     commands.retry(row.id, reason="provider is back", actor="op")
     runner.run_to_end()
     assert saga_of(row).status == Status.COMPENSATED

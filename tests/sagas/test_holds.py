@@ -375,6 +375,7 @@ def test_calls_whose_worker_never_answers_count_as_troubles(runner: Runner) -> N
             runner.run()
     runner.let_pass(timedelta(seconds=16))
     assert SagaHold.objects.get().is_automatic
+    assert "No answer from charge (try 1); its outcome is unknown." in SagaHold.objects.get().reason
 
 
 @override_settings(SAGAS=BREAKER)

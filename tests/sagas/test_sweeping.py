@@ -13,8 +13,10 @@ from django.db import connection, transaction
 from django.test import override_settings
 
 from sagas.engine import commands, sweep
+from sagas.holds import holds
 from sagas.machine.state import Row
-from sagas.models import SagaInstance
+from sagas.models import SagaEvent, SagaInstance
+from sagas.statuses import Action
 from sagas.storage import storage
 from sagas.storage.sql import RESYNC_SECONDS, SqlStorage
 from sagas.testing import Runner, history
@@ -91,6 +93,33 @@ def test_a_saga_whose_last_message_is_lost_is_given_up_after_the_last_dispatch(r
     SagaInstance.objects.filter(pk=row.id).update(wake_at=storage().now())
     sweep.sweep_batch()
     assert (saga_of(row).status, saga_of(row).reason_code) == ("COMPENSATING", "saga.no_progress")
+
+
+def test_a_saga_of_another_release_is_left_to_it_and_keeps_no_other_back(runner: Runner) -> None:
+    foreign, known = overdue(by=2 * MINUTE), overdue(by=MINUTE)
+    SagaInstance.objects.filter(pk=foreign.id).update(version=99)
+    facts = history(foreign.id)
+    assert ids(sweep.sweep_batch()) == [known.id]
+    wait = saga_of(foreign).wake_at - storage().now()  # type: ignore[operator]
+    assert timedelta(seconds=9) < wait <= timedelta(seconds=10)
+    assert history(foreign.id) == facts
+
+
+def test_a_saga_that_waits_for_a_dependency_is_looked_at_again_minutes_later(runner: Runner) -> None:
+    holds.hold_dependency("bank", reason="down", actor="op")
+    row = Started().start()
+    runner.run()
+    SagaInstance.objects.filter(pk=row.id).update(wake_at=storage().now())
+    facts = history(row.id)
+    assert sweep.sweep_batch() == []
+    wait = saga_of(row).wake_at - storage().now()  # type: ignore[operator]
+    assert 4.9 * MINUTE < wait <= 6 * MINUTE
+    assert history(row.id) == facts
+    holds.release_dependency("bank", reason="up", actor="op")
+    runner.run_to_end()
+    released = SagaEvent.objects.get(saga_id=row.id, action=Action.HOLD_ENDED)
+    assert (released.step, released.status) == ("", "RELEASED")
+    assert "bank" in released.message
 
 
 # -- the clock ------------------------------------------------------------------------------------------------------
