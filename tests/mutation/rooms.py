@@ -17,6 +17,7 @@ ENGINE_TESTS = (
     "tests/sagas/test_stored_state.py",
     "tests/sagas/test_definition.py",
     "tests/sagas/test_sweeping.py",
+    "tests/sagas/test_history.py",
     "tests/sagas/test_replay.py",
     "tests/sagas/test_queries.py",
     "tests/sagas/test_dispatch.py",
