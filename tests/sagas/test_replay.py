@@ -117,3 +117,42 @@ def test_a_history_with_what_an_operator_did_is_replayed(runner: Runner) -> None
     facts = [fact_of(stored) for stored in storage().events_of(row.id)]
     assert [fact.action for fact in facts].count("retried") == 1
     assert replay(toy, facts).short == Place(Status.COMPLETED, 6, facts[-1].epoch)
+
+
+# -- what releases before 0.2 left out ------------------------------------------------------------------------------
+def after(history: list[Fact], *facts: tuple[Action, str, int, Place]) -> list[Fact]:
+    """The history, and more facts: action, step, try, and the place after the commit."""
+    found = [*history]
+    for action, step, attempt, place in facts:
+        found.append(Fact(len(found) + 1, action, step, "", attempt, *place.short[:3]))
+    return found
+
+
+def test_a_first_try_that_failed_is_undone(history: list[Fact]) -> None:
+    claimed = next(n for n, fact in enumerate(history) if fact.action == Action.STEP_CLAIMED) + 1
+    facts = after(
+        history[:claimed],
+        (Action.STEP_FAILED, "charge", 1, Place(Status.COMPENSATING, 3, 2)),
+        (Action.COMPENSATION_STARTED, "", 0, Place(Status.COMPENSATING, 3, 2)),
+    )
+    assert replay(toy, facts) == Place(Status.COMPENSATING, 3, 2, Direction.BACK, Phase.READY, False)
+
+
+def test_a_first_try_that_was_refused_without_a_fact_is_not_undone(history: list[Fact]) -> None:
+    claimed = next(n for n, fact in enumerate(history) if fact.action == Action.STEP_CLAIMED) + 1
+    facts = after(
+        history[:claimed],
+        (Action.STEP_FAILED, "charge", 1, Place(Status.COMPENSATING, 2, 2)),
+        (Action.COMPENSATION_STARTED, "", 0, Place(Status.COMPENSATING, 2, 2)),
+    )
+    assert replay(toy, facts) == Place(Status.COMPENSATING, 2, 2, Direction.BACK, Phase.READY, False)
+
+
+def test_a_best_effort_that_was_left_behind_without_a_fact_is_passed_over(runner: Runner) -> None:
+    row = Started().start()
+    runner.run()
+    commands.cancel(row.id, reason_code="other", reason="x", actor="ann")
+    facts = [fact_of(stored) for stored in storage().events_of(row.id)]
+    assert facts[-1].position == 5
+    moved_on = after(facts, (Action.REDISPATCHED, "give_back", 0, Place(Status.CANCELLING, 3, facts[-1].epoch)))
+    assert replay(toy, moved_on).position == 3
