@@ -1,9 +1,9 @@
-.PHONY: up test test-quick docs format lint imports types checks migrations ops tutorial ci chaos first-file bench late-effects races sweep-bench verify-bench rolling-deploy recovery soak soak-plain
+.PHONY: up test test-quick docs format lint imports types checks migrations ops tutorial ci chaos first-file bench late-effects races sweep-bench verify-bench rolling-deploy recovery soak soak-plain mutation
 
 # Written by `.ci/run` when it has installed the development tools.
 tools := .venv/requirements-dev.installed
 $(tools): requirements.txt requirements-test.txt requirements-dev.txt ; .ci/run tools
-docs format first-file bench late-effects races sweep-bench verify-bench rolling-deploy recovery soak soak-plain: $(tools)
+docs format first-file bench late-effects races sweep-bench verify-bench rolling-deploy recovery soak soak-plain mutation: $(tools)
 
 up: ; python3 manage.py up
 test: ; python3 manage.py test $(ARGS)
@@ -23,3 +23,4 @@ rolling-deploy: ; .venv/bin/python -m benchmarks.rolling_deploy --orders $(or $(
 recovery: ; .venv/bin/python -m benchmarks.recovery --kills $(or $(KILLS),120) --orders $(or $(ORDERS),1000)
 soak: ; .venv/bin/python -m benchmarks.soak --orders $(or $(ORDERS),500) --seed $(or $(SEED),1) $(ARGS)
 soak-plain: ; .venv/bin/python -m benchmarks.soak --plain --orders $(or $(ORDERS),500) --seed $(or $(SEED),1) $(ARGS)
+mutation: ; .venv/bin/python -m tests.mutation $(ROOM) $(ARGS)

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import pytest
 from rest_framework.test import APIClient
 
+from orders import services
+from orders.errors import CannotCancel, UnknownOrder, WrongStatus
 from orders.models import MenuItem, Order
 from orders.sagas import accept_order, complete_order, refund_order
 from orders.use_cases import expire
@@ -122,6 +124,43 @@ def test_the_second_runner_gets_the_status_of_the_order(rita: APIClient, runner:
     assert code(response) == "order.not_acceptable"
     assert response.json()["order_status"] == "ACCEPTED"
     assert other.get(f"/api/orders/{order.pk}").status_code == 404, "other runners do not see an accepted order"
+
+
+def test_a_conflict_names_the_order_and_where_it_is(rita: APIClient, runner: Runner) -> None:
+    order = created(runner)
+    accept(rita, order)
+    problem = client("rob", role="runner").post(f"/api/orders/{order.pk}/accept").json()
+    assert (problem["order_id"], problem["order_status"]) == (str(order.pk), "ACCEPTED")
+    assert problem["detail"] == "The order is ACCEPTED and can't be accepted."
+
+
+def test_a_refund_that_comes_too_early_names_the_order_and_where_it_is(olga: APIClient, runner: Runner) -> None:
+    order = created(runner)
+    with pytest.raises(CannotCancel, match="The order is CREATED and can't be cancelled") as conflict:
+        services.claim_for_refund(order_id=str(order.pk))
+    assert conflict.value.extra["order_id"] == str(order.pk)
+
+
+def test_an_order_that_is_confirmed_already_is_named(runner: Runner) -> None:
+    order = created(runner)
+    with pytest.raises(WrongStatus, match="The order is CREATED and can't be confirmed"):
+        services.confirm_order(order_id=str(order.pk))
+
+
+def test_who_cancelled_is_stored_for_their_own_order(runner: Runner) -> None:
+    others = created(runner)
+    order, _ = placed(client("bob"), BY_USER)
+    services.record_cancelled_by(order_id=str(order.pk), actor="bob")
+    services.record_cancelled_by(order_id=str(order.pk), actor="system")
+    for each in (others, order):
+        each.refresh_from_db()
+    assert (order.cancelled_by, others.cancelled_by) == ("customer", "")
+
+
+def test_an_order_that_does_not_exist_is_named(db: None) -> None:
+    order_id = "6f1d6a0e-3c55-5f3f-9d0b-0c4a2b6f9e11"
+    with pytest.raises(UnknownOrder, match=f"There is no order {order_id}"):
+        services.claim_for_acceptance(order_id=order_id, runner="rita")
 
 
 def test_accepting_again_with_the_same_key_is_one_acceptance(rita: APIClient, runner: Runner) -> None:
@@ -254,6 +293,27 @@ def test_a_refund_waits_until_the_payment_is_settled(rita: APIClient, olga: APIC
     response = olga.post(f"/api/orders/{order.pk}/cancel")
     assert response.status_code == 409
     assert code(response) == "order.not_cancellable"
+
+
+@pytest.mark.parametrize(
+    ("saga", "step"),
+    [(accept_order, "capture_payment"), (complete_order, "release_escrow")],
+    ids=["acceptance", "completion"],
+)
+def test_a_refund_waits_while_the_saga_before_it_needs_attention(
+    rita: APIClient, olga: APIClient, runner: Runner, saga: Saga, step: str
+) -> None:
+    order = created(runner)
+    with failing(saga, step, "error"):
+        before = start(saga, rita, olga, order, runner)
+        run_until_the_saga_ends(runner)
+    before.refresh_from_db()
+    assert before.status == "NEEDS_ATTENTION"
+    response = olga.post(f"/api/orders/{order.pk}/cancel")
+    assert (response.status_code, code(response)) == (409, "order.not_cancellable")
+    order.refresh_from_db()
+    assert order.status in ("ACCEPTED", "COMPLETED")
+    assert payment(order).refunded_cents == 0
 
 
 def test_an_order_accepted_before_its_timer_was_set_has_none(rita: APIClient) -> None:

@@ -221,3 +221,8 @@ def in_another_thread(work: Callable[[], Response]) -> Response:
     thread.start()
     thread.join()
     return responses[0]
+
+
+def test_an_order_is_stored_in_the_currency_it_is_paid_in(alice: APIClient, laptop: MenuItem, runner: Runner) -> None:
+    order, saga = placed(alice, BY_USER)
+    assert order.currency == saga.data["input"]["currency"] == "USD"

@@ -15,11 +15,12 @@ from payments.errors import (
     PaymentTermsDiffer,
     UnknownPaymentMethod,
 )
+from payments.gateways import use_gateway
 from payments.models import EscrowTransaction, PaymentStatus, TransactionStatus
 from payments.sandbox.models import SandboxIntent
 from payments.steps import cancel_escrow, get_payment_info, hold_escrow
 from sagas.errors import Refusal
-from tests.payments.builders import Case, order_fault
+from tests.payments.builders import Case, Crash, Dying, order_fault
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -174,6 +175,29 @@ def test_a_provider_that_stays_broken_leaves_no_hold_once_it_recovers(operation,
     case.revert()
     assert (case.row.status, case.live_authorizations) == (PaymentStatus.VOIDED, 0)
     assert case.authorizations_ever <= 1
+
+
+def test_an_authorization_that_died_before_its_refusal_is_void_without_an_intent():
+    case = Case(payment_method_id="pm_nobody_knows")
+    with use_gateway(Dying(at_call=1, after_effect=False)), pytest.raises(Crash):
+        case.authorize()
+    case.revert()
+    assert (case.row.status, case.provider_intents) == (PaymentStatus.VOIDED, [])
+
+
+def test_the_undo_asks_for_the_intent_with_the_key_it_was_created_with():
+    case = Case()
+    with use_gateway(Dying(at_call=1, after_effect=True)), pytest.raises(Crash):
+        case.authorize()
+    case.revert()
+    assert [intent.status for intent in case.provider_intents] == ["canceled"]
+
+
+def test_the_undo_of_a_payment_that_never_began_keeps_its_reason_and_key():
+    case = Case()
+    case.revert()
+    assert (case.row.status, case.row.reason) == (PaymentStatus.VOIDED, "Order timed out (30 minutes)")
+    assert case.row.idempotency_key == f"saga:{case.payment_id}:revert_payment"
 
 
 def test_the_same_payment_with_other_terms_is_refused():

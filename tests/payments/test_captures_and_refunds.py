@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from payments import ledger
 from payments.errors import CannotCapture, CannotRefund, GatewayUnavailable
+from payments.flows import refund as refunds
 from payments.gateways import use_gateway
 from payments.models import PaymentStatus, Refund, RefundStatus
 from payments.sandbox.models import SandboxIntent
@@ -201,3 +202,66 @@ def test_a_refund_the_provider_refuses_gives_its_claim_back(case):
             case.refund(400)
     assert Refund.objects.get().status == RefundStatus.FAILED
     assert case.row.refund_claimed_cents == 0
+
+
+def test_a_refund_refused_to_two_workers_gives_its_claim_back_once(case):
+    case.capture()
+    case.refund(300, "given")
+    with use_gateway(Dying(at_call=1, after_effect=False)), pytest.raises(Crash):
+        case.refund(400, "refused")
+    SandboxIntent.objects.update(amount_refunded=1500)  # somebody refunded it by hand at the provider
+    pending = Refund.objects.get(status=RefundStatus.PENDING)
+    for _ in range(2):
+        with pytest.raises(CannotRefund):
+            refunds.send_refund(pending, case.row)
+    assert case.row.refund_claimed_cents == 300
+
+
+def test_a_refusal_says_how_much_is_left(case):
+    with pytest.raises(CannotRefund, match="The payment is AUTHORIZED: nothing was captured"):
+        case.refund(100)
+    case.capture(1000)
+    case.refund(300, "a")
+    with pytest.raises(CannotRefund, match="Only 700 of 1000 cents are left to refund"):
+        case.refund(701, "b")
+
+
+def test_a_single_cent_can_be_refunded(case):
+    case.capture()
+    case.refund(1)
+    assert case.provider_refunded_cents == 1
+
+
+def test_a_refund_that_two_workers_send_is_counted_once(case):
+    case.capture()
+    with use_gateway(Dying(at_call=1, after_effect=True)), pytest.raises(Crash):
+        case.refund(400)
+    pending = Refund.objects.get()
+    for _ in range(2):
+        refunds.send_refund(pending, case.row)
+    assert (case.row.refunded_cents, case.provider_refunded_cents) == (400, 400)
+    assert ledger.position(case.order_id).returned == 400
+
+
+def test_an_undo_finishes_the_refunds_of_its_own_payment_only(case):
+    case.capture()
+    other = Case(total_cents=1500)
+    other.authorize()
+    other.capture()
+    with use_gateway(Dying(at_call=1, after_effect=False)), pytest.raises(Crash):
+        other.refund(400)
+    case.revert()
+    assert (other.row.refunded_cents, other.provider_refunded_cents) == (0, 0)
+
+
+def test_a_refused_refund_leaves_another_payments_refund_as_it_is(case):
+    case.capture()
+    other = Case(total_cents=1500)
+    other.authorize()
+    other.capture()
+    with use_gateway(Dying(at_call=1, after_effect=False)), pytest.raises(Crash):
+        other.refund(400)
+    SandboxIntent.objects.filter(id=case.row.intent_id).update(amount_refunded=1500)
+    with pytest.raises(CannotRefund):
+        case.refund(400)
+    assert Refund.objects.get(payment_id=other.payment_id).status == RefundStatus.PENDING

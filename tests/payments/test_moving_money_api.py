@@ -194,18 +194,35 @@ def test_a_customer_moves_no_money(action):
     assert client.post(f"/api/{action}", {}, format="json").status_code == 403
 
 
-def test_a_locked_orders_money_is_not_moved(operator):
+LOCKED_BODIES = {
+    "payments/authorize": {"order_id", "customer_id", "amount"},
+    "payments/release": {"payment_id"},
+    "payments/capture": {"payment_id"},
+    "escrow/hold": {"payment_id", "food_fee"},
+    "escrow/release": {"order_id", "restaurant", "runner"},
+    "escrow/cancel": {"order_id"},
+}
+
+
+@pytest.mark.parametrize("action", LOCKED_BODIES)
+def test_a_locked_orders_money_is_not_moved(operator, action):
     case = Case()
     case.authorize()
+    before = case.row.status
 
     def lock(order_id: uuid.UUID) -> None:
         if str(order_id) == case.order_id:
             raise CannotRelease("Cancel the order instead.")
 
+    fields = {
+        "order_id": case.order_id, "payment_id": case.payment_id, "customer_id": "alice", "amount": "12.99",
+        "food_fee": "12.99", "restaurant": "acct_diner", "runner": "acct_rosa",
+    }  # fmt: skip
     order_locks.register(lock)
     try:
-        answer = operator.post("/api/payments/release", {"payment_id": case.payment_id}, format="json")
+        body = {name: fields[name] for name in LOCKED_BODIES[action]}
+        answer = operator.post(f"/api/{action}", body, format="json")
     finally:
         order_locks.unregister(lock)
-    assert answer.status_code == 409
-    assert case.live_authorizations == 1
+    assert code_of(answer) == (409, "payment.cannot_release"), "the lock's own answer"
+    assert (case.row.status, case.live_authorizations) == (before, 1)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import uuid
+
 import pytest
 from django.db import DatabaseError, IntegrityError, transaction
 
 from payments import ledger
 from payments.errors import CannotReleaseEscrow, GatewayUnavailable, UnknownEscrow
+from payments.flows import escrow, payout
 from payments.gateways import use_gateway
 from payments.models import (
     AccountKind,
@@ -14,6 +17,7 @@ from payments.models import (
     LedgerAccount,
     LedgerEntry,
     LedgerTransaction,
+    RecipientType,
     TransactionStatus,
 )
 from payments.steps import cancel_escrow
@@ -204,3 +208,45 @@ def test_an_entry_that_does_not_balance_is_refused_by_the_database(case, wrong):
     entry().save()
     with pytest.raises(IntegrityError):
         entry(**wrong).save()
+
+
+# -- whose money ----------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(("basis_points", "fee"), [(0, 0), (1, 0), (83, 9), (84, 10), (10_000, 1200)])
+def test_the_platforms_fee_is_rounded_down_to_the_cent_and_nothing_is_lost(case, basis_points, fee):
+    case.capture()
+    hold = EscrowTransaction.objects.get(order_id=case.order_id)
+    recipients = payout.Recipients(restaurant="r", runner="c", platform_fee_basis_points=basis_points)
+    split = {share.recipient_type: share.cents for share in payout.shares(case.row, hold, recipients)}
+    expected = {RecipientType.RESTAURANT: 1200 - fee, RecipientType.RUNNER: 300, RecipientType.PLATFORM: fee}
+    assert split == {recipient: cents for recipient, cents in expected.items() if cents}
+    assert all(type(cents) is int for cents in split.values())
+
+
+def test_a_reversal_takes_back_its_own_orders_payout_and_no_others(case):
+    other = Case(total_cents=1500)
+    other.authorize()
+    other.hold(delivery_fee_cents=300)
+    for each in (other, case):
+        each.capture()
+        each.release()
+    case.refund(500)
+    assert case.provider_transfers == {"acct_diner": 700, "acct_rosa": 300}
+    assert other.provider_transfers == {"acct_diner": 1200, "acct_rosa": 300}
+
+
+def test_what_the_platform_pays_back_is_no_transfer_at_the_provider(case):
+    case.capture()
+    case.release(fee_basis_points=10_000)
+    case.refund(1500)
+    platform = EscrowTransaction.objects.filter(order_id=case.order_id, recipient_type=RecipientType.PLATFORM)
+    assert {(row.type, row.status, row.transfer_id) for row in platform} == {
+        ("RELEASE", TransactionStatus.COMPLETED, ""),
+        ("REVERSAL", TransactionStatus.COMPLETED, ""),
+    }
+
+
+def test_a_hold_has_the_currency_of_its_payment_and_the_id_of_its_order(case):
+    hold = EscrowTransaction.objects.get(order_id=case.order_id)
+    assert hold.currency == "USD"
+    order_id = "6f1d6a0e-3c55-5f3f-9d0b-0c4a2b6f9e11"
+    assert str(escrow.hold_id(order_id)) == str(uuid.uuid5(uuid.UUID(order_id), "escrow.hold")), "kept over releases"

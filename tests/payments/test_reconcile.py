@@ -99,6 +99,21 @@ def test_reporting_only_changes_nothing():
     assert case.live_authorizations == 1
 
 
+def test_what_changed_within_the_grace_period_is_no_drift_yet():
+    voided, ended, captured = Case(), Case(), Case()
+    for case in (voided, ended, captured):
+        case.authorize()
+    captured.hold()
+    captured.capture()
+    Payment.objects.filter(pk=voided.payment_id).update(status=PaymentStatus.VOIDED)
+    Payment.objects.filter(pk=captured.payment_id).update(status=PaymentStatus.CAPTURING)
+    SandboxIntent.objects.filter(id=ended.row.intent_id).update(status="canceled")
+    assert reconcile() == []
+    assert voided.live_authorizations == 1
+    assert (ended.row.status, captured.row.status) == (PaymentStatus.AUTHORIZED, PaymentStatus.CAPTURING)
+    assert drifts(heal=False) != {}
+
+
 def test_an_authorization_that_the_provider_cancelled_is_written_off():
     case = Case()
     case.authorize()

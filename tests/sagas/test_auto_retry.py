@@ -125,6 +125,18 @@ def test_what_kills_every_worker_is_not_tried_on_more_of_them(runner: Runner) ->
     assert (saga_of(row).status, saga_of(row).retry_at) == (Status.NEEDS_ATTENTION, None)
 
 
+def test_an_undo_that_kills_every_worker_waits_for_a_person(runner: Runner) -> None:
+    World.failures["serve"] = [SoldOut("no")]
+    World.failures["throw_away"] = [KeyboardInterrupt()] * 1000
+    row = Started().start()
+    for _ in range(60):
+        try:
+            runner.run_to_end()
+        except KeyboardInterrupt:
+            runner.lose_messages()
+    assert (saga_of(row).status, saga_of(row).retry_at) == (Status.NEEDS_ATTENTION, None)
+
+
 @override_settings(SAGAS={"AUTO_RETRY_DELAYS": ()})
 def test_it_can_be_switched_off(runner: Runner) -> None:
     row = parked(runner)

@@ -55,6 +55,14 @@ def check() -> str:
     return out.getvalue()
 
 
+def test_a_saga_that_was_cancelled_relies_on_nothing_any_more(messages: Runner) -> None:
+    row = Started().start()
+    commands.cancel(row.id, reason_code="other", reason="x", actor="ann")
+    messages.run_to_end()
+    with code_with(None):
+        assert versions.stranded() == []
+
+
 def test_code_that_knows_everything_may_be_deployed(messages: Runner) -> None:
     Started().start()
     assert check() == "Every saga in the database can go on with this code.\n"

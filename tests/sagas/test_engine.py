@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import uuid
+from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -11,12 +12,16 @@ from django.contrib.auth.models import Group
 from django.db import OperationalError, transaction
 
 from sagas import tasks
+from sagas.definition import registry
+from sagas.definition.saga import Saga
 from sagas.engine import commands, execution, sweep
+from sagas.engine.dispatch import StepMessage
 from sagas.errors import AlreadyCancelling, CannotCancel, CannotRetry, UnknownSaga, WrongResult
 from sagas.machine.state import Row
 from sagas.models import SagaEvent, SagaInstance
 from sagas.statuses import Status
 from sagas.testing import Runner, done, history, undone
+from tests.sagas import toy as toy_steps
 from tests.sagas.toy import STEPS, SoldOut, Started, Taken, World, effects
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -104,6 +109,16 @@ def test_a_retryable_error_is_retried_after_its_delay(runner: Runner) -> None:
     assert World.calls.count("charge before") == 2
 
 
+def test_a_message_of_a_failed_try_does_not_begin_the_next_one_before_its_time(runner: Runner) -> None:
+    World.failures["charge before"] = [ConnectionError("reset")]
+    row = Started().start()
+    runner.run()
+    of_the_failed_try = StepMessage(row.id, saga_of(row).position, 1)
+    with pytest.raises(execution.Stale):
+        execution.run_step(of_the_failed_try, is_redelivered=True)
+    assert World.calls.count("charge before") == 1
+
+
 def test_retries_that_run_out_turn_the_saga_round(runner: Runner) -> None:
     World.failures["charge after"] = [ConnectionError("reset")] * 4
     row = Started().start()
@@ -150,6 +165,9 @@ def test_a_compensation_that_never_works_is_parked_and_can_be_retried(runner: Ru
     row = Started().start()
     runner.run_to_end()
     assert saga_of(row).status == Status.NEEDS_ATTENTION
+    failed = SagaEvent.objects.get(saga_id=row.id, action="undo_failed")
+    assert (failed.step, failed.status, failed.message) == ("give_back", "FAILED", "RuntimeError: provider down")
+    assert failed.payload == {"reason_code": "toy.sold_out", "reason": "no"}
     commands.retry(row.id, reason="provider is back", actor="op")
     runner.run_to_end()
     assert saga_of(row).status == Status.COMPENSATED
@@ -350,6 +368,7 @@ def test_a_call_that_kills_its_worker_every_time_ends_and_is_undone(runner: Runn
     assert saga_of(row).status == Status.COMPENSATED
     assert World.calls.count("charge after") == 4
     assert list(World.charges.values()) == ["void"]
+    assert saga_of(row).reason_code == "step.timed_out"
 
 
 def test_a_result_that_comes_after_its_lease_is_kept_but_moves_nothing(runner: Runner) -> None:
@@ -366,6 +385,22 @@ def test_a_result_that_comes_after_its_lease_is_kept_but_moves_nothing(runner: R
     assert history(row.id).count("step_fenced charge") == 1
     assert done(row.id) == STEPS
     assert list(World.charges.values()) == ["live"]
+
+
+@pytest.mark.parametrize(("lasts", "status"), [(1, "LATE"), (16, "STALE")], ids=["in its lease", "after its lease"])
+def test_an_answer_that_comes_too_late_is_kept_as_a_fact(runner: Runner, lasts: int, status: str) -> None:
+    row = Started().start()
+
+    def cancel_and_take_long() -> None:
+        del World.during["charge after"]
+        commands.cancel(row.id, reason_code="other", reason="x", actor="ann")
+        runner.let_pass(timedelta(seconds=lasts))
+
+    World.during["charge after"] = cancel_and_take_long
+    runner.run_to_end()
+    event = SagaEvent.objects.get(saga_id=row.id, action="step_fenced")
+    assert (event.step, event.status, event.payload) == ("charge", status, {"charge_id": f"saga:{row.id}:charge"})
+    assert event.message == "The answer came after the saga had moved on"
 
 
 def test_link_error_for_a_step_that_succeeded_changes_nothing(runner: Runner) -> None:
@@ -456,6 +491,7 @@ def test_a_saga_past_its_deadline_goes_back(runner: Runner) -> None:
     saga = saga_of(row)
     assert saga.status == Status.COMPENSATED
     assert saga.reason_code == "saga.deadline_exceeded"
+    assert saga.reason == "toy did not get past look in 0:05:00."
 
 
 def test_the_deadline_ends_at_the_pivot(runner: Runner) -> None:
@@ -510,6 +546,21 @@ def test_start_insists_on_a_transaction(runner: Runner) -> None:
 
 
 # -- what an operator settles by hand -------------------------------------------------------------------------------
+@pytest.fixture
+def late_charge() -> Iterator[Saga]:
+    """A saga whose last step needs what the one before it returned, both after the pivot."""
+    saga = (
+        Saga("late_charge", takes=toy_steps.ToyInput)
+        .step(toy_steps.open_tab, compensate=toy_steps.close_tab)
+        .pivot(toy_steps.look)
+        .then(toy_steps.cook)
+        .then(toy_steps.charge, remote=True)
+    )
+    registry.register(saga)
+    yield saga
+    registry.unregister(saga)
+
+
 def parked_at_the_bell(runner: Runner) -> Row:
     World.failures["ring_bell"] = [RuntimeError("no bell")] * 4
     row = Started().start()
@@ -531,6 +582,46 @@ def test_a_skipped_step_needs_exactly_what_it_would_have_returned(runner: Runner
     with pytest.raises(WrongResult):
         commands.skip(row.id, reason="x", actor="op", result={"bells": 1})
     assert saga_of(row).status == Status.NEEDS_ATTENTION
+
+
+def test_a_call_after_the_pivot_that_never_answers_is_tried_again_by_itself(late_charge: Saga, runner: Runner) -> None:
+    World.failures["charge after"] = [Crash()] * 1000
+    row = Started().start(late_charge)
+    for _ in range(20):
+        try:
+            runner.run_to_end()
+        except Crash:
+            runner.lose_messages()
+    assert saga_of(row).status == Status.NEEDS_ATTENTION
+    assert saga_of(row).retry_at is not None
+
+
+def test_what_a_skipped_step_would_have_returned_reaches_the_steps_after_it(late_charge: Saga, runner: Runner) -> None:
+    World.failures["cook"] = [ValueError("burnt")] * 4
+    row = Started().start(late_charge)
+    runner.run_to_end()
+    commands.skip(row.id, reason="cooked at home", actor="op", result={"bowls": 3})
+    runner.run_to_end()
+    assert saga_of(row).status == Status.COMPLETED
+    assert saga_of(row).data["results"]["cook"] == {"bowls": 3}
+
+
+@pytest.mark.parametrize(
+    ("act", "action", "type_"),
+    [
+        ("retry", "retried", "saga.retried"),
+        ("skip", "skipped", "saga.step_skipped"),
+        ("close", "closed", "saga.closed"),
+    ],
+)
+def test_what_an_operator_settles_is_published_with_the_reason(
+    runner: Runner, act: str, action: str, type_: str
+) -> None:
+    row = parked_at_the_bell(runner)
+    getattr(commands, act)(row.id, reason="rang by hand", actor="op")
+    event = SagaEvent.objects.get(saga_id=row.id, action=action)
+    assert (event.type, event.payload) == (type_, {"reason": "rang by hand"})
+    assert (event.message, event.actor) == ("rang by hand", "op")
 
 
 def test_a_skipped_compensation_lets_the_undo_go_on(runner: Runner) -> None:

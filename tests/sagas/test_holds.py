@@ -343,6 +343,7 @@ def test_a_probe_that_was_never_tried_counts_as_tried_once(runner: Runner) -> No
         runner.let_pass(timedelta(seconds=60))
         runner.run()
     assert saga_of(late).attempt == 1
+    assert saga_of(late).error == "ConnectionError: reset"
     commands.cancel(late.id, reason_code="other", reason="x", actor="ann")
     runner.run()
     assert saga_of(late).held_by == "bank", "its undo runs, for the call may have had its effect"
@@ -374,6 +375,7 @@ def test_calls_whose_worker_never_answers_count_as_failures(runner: Runner) -> N
             runner.run()
     runner.let_pass(timedelta(seconds=16))
     assert SagaHold.objects.get().is_automatic
+    assert "No answer from charge (try 1); its outcome is unknown." in SagaHold.objects.get().reason
 
 
 @override_settings(SAGAS=BREAKER)

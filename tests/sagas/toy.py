@@ -169,8 +169,7 @@ UNDOS = ["mute_bell", "give_back", "throw_away", "close_tab"]
 class Started:
     order_id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
-    def start(self) -> Row:
+    def start(self, saga: Saga = toy) -> Row:
+        given = ToyInput(self.order_id, 1299)
         with transaction.atomic():
-            return commands.start(
-                toy, input=ToyInput(self.order_id, 1299), key=f"toy:{self.order_id}", subject=self.order_id, owner="ann"
-            )
+            return commands.start(saga, input=given, key=f"toy:{self.order_id}", subject=self.order_id, owner="ann")

@@ -246,9 +246,9 @@ class Machine:
 
 
 @contextmanager
-def running(saga: Saga) -> Iterator[Machine]:
+def running(saga: Saga, kind: type[MemoryStorage] = MemoryStorage) -> Iterator[Machine]:
     """A storage in memory, short limits, and a publisher that notes the first link of each chain."""
-    machine = Machine(saga, MemoryStorage(start=NOW, ids=lambda: SAGA_ID))
+    machine = Machine(saga, kind(start=NOW, ids=lambda: SAGA_ID))
     with ExitStack() as stack:
         stack.enter_context(use(machine.storage))
         stack.enter_context(override_settings(SAGAS=SETTINGS))

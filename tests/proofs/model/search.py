@@ -213,6 +213,7 @@ class Search:
         require(not state.key.held or _place(result.key) == _place(state.key), "a message moved a saga that is held")
         settled = self._settled(state, rest, result, choice)
         if result.ended == "suspended":
+            require(result.lease == "new", "a claim has the token of an older one")
             back = state.key.status in ("COMPENSATING", "CANCELLING")
             yield Move(label, settled.with_worker(Worker("calling", result.key.position, back, 0, True)), is_fault)
         elif result.ended == "failed":

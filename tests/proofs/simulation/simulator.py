@@ -59,6 +59,7 @@ class Simulation:
     """One world: a few sagas, one broker, one provider, one clock."""
 
     seed: int
+    storage_kind: type[MemoryStorage] = MemoryStorage
     chance: random.Random = field(init=False)
     profile: FaultProfile = field(init=False)
     provider: Provider = field(default_factory=Provider)
@@ -75,7 +76,7 @@ class Simulation:
         self.chance = random.Random(self.seed)
         self.profile = FaultProfile.draw(self.chance)
         self.broker = Broker(self.chance, loses=self.profile.loses, doubles=self.profile.doubles)
-        self.storage = new_storage(self._new_id)
+        self.storage = new_storage(self.storage_kind, self._new_id)
         self.effects = Effects(self.storage)
         self.oracle = Oracle(self.provider, self.storage, self.effects)
         self.hooks = FaultHooks(self, self.provider)

@@ -18,8 +18,8 @@ from tests.proofs.simulation.fixtures import DEFINITIONS
 BEGINNING = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
-def new_storage(ids: Callable[[], uuid.UUID]) -> MemoryStorage:
-    return MemoryStorage(start=BEGINNING, ids=ids)
+def new_storage(kind: type[MemoryStorage], ids: Callable[[], uuid.UUID]) -> MemoryStorage:
+    return kind(start=BEGINNING, ids=ids)
 
 
 @dataclass
