@@ -130,13 +130,13 @@ def _acts(key: Key, saga: Saga) -> Iterator[tuple[Any, ...]]:
 def _work(key: Key, step: Step) -> Iterator[tuple[Any, ...]]:
     """A message arrives, a worker goes on inline, a call in flight answers. Nothing is sent before a retry is due."""
     is_back = key.direction == "BACK"
-    choices = ("suspend", *(("held",) if step.uses else ())) if step.is_remote else ("ok", "refuse", "trouble")
+    choices = ("suspend", *(("held",) if step.uses else ())) if step.is_remote else ("ok", "refuse", "error")
     for choice in choices if key.phase != "RETRYING" else ():
         yield from (("deliver", key.position, 0, is_again, choice) for is_again in (False, True))
         if key.phase == "READY":
             yield ("ahead", key.position, is_back, 0, True, choice)
     if key.phase == "RUNNING" and key.attempt:
-        answers = ("ok", "refuse", "trouble", *(("probe",) if step.uses else ()))
+        answers = ("ok", "refuse", "error", *(("probe",) if step.uses else ()))
         yield from (("record", key.position, is_back, 0, True, answer) for answer in answers)
     elif key.phase == "RUNNING":  # a call from before the saga went back, or from before it was cancelled
         yield from (("record", key.position, back, 1, True, "ok") for back in {False, key.status == "CANCELLING"})

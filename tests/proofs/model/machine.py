@@ -28,7 +28,7 @@ from sagas.machine.state import Row
 from sagas.statuses import Direction, Phase, Status
 from sagas.storage import Hold, use
 from sagas.storage.memory import MemoryStorage
-from tests.proofs.model.protocols import BANK, OPTIONS, SETTINGS, No, Nothing, Suspended, Trouble, script
+from tests.proofs.model.protocols import BANK, OPTIONS, SETTINGS, No, Nothing, Suspended, Unanswered, script
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LATER = NOW + timedelta(days=1)
@@ -188,7 +188,7 @@ class Machine:
 
     def _record(self, position: int, back: bool, behind: int, owns: bool, answer: str) -> tuple[Row | None, str]:
         self._prepare(answer)
-        failure = {"ok": None, "refuse": No("no"), "trouble": Trouble("?"), "probe": Trouble("?")}[answer]
+        failure = {"ok": None, "refuse": No("no"), "error": Unanswered("?"), "probe": Unanswered("?")}[answer]
         claimed = self._known(position, back, behind)
         token = TOKEN if owns else LOST_TOKEN
         return self._after(*execution.record_call(claimed, machine_of(claimed), None, failure, token))

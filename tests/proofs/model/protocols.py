@@ -25,8 +25,8 @@ class No(Refusal):
     code = "model.no"
 
 
-class Trouble(Exception):
-    """Neither yes nor no."""
+class Unanswered(Exception):
+    """The call failed without an answer."""
 
 
 class Suspended(BaseException):
@@ -48,8 +48,8 @@ class Script:
             raise Suspended
         if self.choice == "refuse":
             raise No(name)
-        if self.choice == "trouble":
-            raise Trouble(name)
+        if self.choice == "error":
+            raise Unanswered(name)
         self.done.append(name)
         self.undo_with(self.done.pop)
 
@@ -101,7 +101,7 @@ def claim(subject: str) -> None:
     """Whoever cancels gets it."""
 
 
-#: Create an order: local, call, local pivot, and an alarm that is switched off if possible.
+#: Create an order: local, call, local pivot, and a timer that is cancelled if possible.
 create = (
     Saga("create", takes=Nothing, on_cancel=claim)
     .step(open_tab, compensate=close_tab)

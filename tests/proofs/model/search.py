@@ -1,6 +1,6 @@
 """Exhaustive breadth-first search over the protocol: a row, a provider, messages in flight and workers in mid-call.
 
-Every order of everything is tried: deliver, double, lose, redeliver, crash at each boundary, leases and alarms running
+Every order of everything is tried: deliver, double, lose, redeliver, crash at each boundary, leases and times running
 out, link_error at any time, sweeps, cancellation, the deadline, an operator's retry, holds and releases, and workers
 that come back long after their lease. Safety is checked on every step; at the end, that from every state reached the
 saga can still end when nothing fails any more.
@@ -138,7 +138,7 @@ class Search:
         if self.machine.saga.steps[position].is_remote and key.status not in FINAL:
             held = ("held",) if self.machine.saga.steps[position].uses else ()
             return ("suspend", *held) if len(state.workers) < self.workers else held
-        return ("ok", "refuse", "trouble")
+        return ("ok", "refuse", "error")
 
     def _run(self, label: str, state: State, rest: State, message: Message, choice: str) -> Iterator[Move]:
         args = (message.position, message.behind, message.is_redelivered, choice)
@@ -157,7 +157,7 @@ class Search:
         if worker.phase == "calling":
             yield from self._effects(state, rest, worker)
         elif worker.phase == "answered":
-            may_probe = self.machine.saga.steps[worker.position].uses and worker.answer == "trouble"
+            may_probe = self.machine.saga.steps[worker.position].uses and worker.answer == "error"
             for answer in (worker.answer, "probe") if may_probe else (worker.answer,):
                 yield from self._record(state, rest, worker.answered(answer), stands_for)
         else:
@@ -177,13 +177,13 @@ class Search:
         yield from self._finish(f"{worker} records {worker.answer}", state, rest, result, stands_for)
 
     def _effects(self, state: State, rest: State, worker: Worker) -> Iterator[Move]:
-        """The provider hears of it or not, and says so or not."""
+        """The call reaches the provider or not, and its answer comes back or not."""
         name = self._name(worker)
         world, answer = state.world.called(name)
         done = rest._replace(world=world)
         yield Move(f"{worker} {answer}", done.with_worker(worker.answered(answer)), answer == "refuse")
-        yield Move(f"{worker} done, no answer", done.with_worker(worker.answered("trouble")), True)
-        yield Move(f"{worker} lost", rest.with_worker(worker.answered("trouble")), True)
+        yield Move(f"{worker} done, no answer", done.with_worker(worker.answered("error")), True)
+        yield Move(f"{worker} lost", rest.with_worker(worker.answered("error")), True)
         if not state.world.is_live(name):
             yield Move(f"{worker} refused", rest.with_worker(worker.answered("refuse")), True)
 
@@ -209,7 +209,7 @@ class Search:
 
     def _finish(self, label: str, state: State, rest: State, result: Result, message: Message) -> Iterator[Move]:
         choice = label.rpartition(" ")[2]
-        is_fault = choice in ("refuse", "trouble", "probe", "held")
+        is_fault = choice in ("refuse", "error", "probe", "held")
         require(not state.key.held or _place(result.key) == _place(state.key), "a message moved a saga that is held")
         settled = self._settled(state, rest, result, choice)
         if result.ended == "suspended":
@@ -289,7 +289,7 @@ class Incoming:
 
 
 def _incoming(sources: array[int], targets: array[int], count: int) -> Incoming:
-    """The edges turned round, grouped by their target."""
+    """The edges by their target, with the source of each."""
     starts = array("l", bytes(8 * (count + 1)))
     for target in targets:
         starts[target + 1] += 1

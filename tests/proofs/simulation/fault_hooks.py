@@ -32,7 +32,7 @@ class World(Protocol):
 
     def something_happens(self) -> None: ...
 
-    def note(self, line: str) -> None: ...
+    def log(self, line: str) -> None: ...
 
 
 @dataclass
@@ -75,7 +75,7 @@ class FaultHooks:
     # -- faults -------------------------------------------------------------------------------------------------
     def reached(self, point: Failpoint) -> None:
         if self._happens(self.world.profile.dies_at_failpoint):
-            self.world.note(f"dies at {point}")
+            self.world.log(f"dies at {point}")
             raise Crash(point)
 
     def excuse(self, order_id: str) -> None:

@@ -321,7 +321,7 @@ def _check_completed(seen: Watched, provider: Provider) -> None:
 
 
 def _check_undone(seen: Watched, step: Step, provider: Provider, left: list[str]) -> None:
-    """What was done, or may have been, is undone; a best effort may have been let go, and then that is noted."""
+    """What was done, or may have been, is undone; a best effort may have failed, and then the history says so."""
     if step.compensation is None:
         if step.name == "settle":
             _require(provider.live(seen.row.order_id, "settlement") == 0, "a settlement outlived its saga")

@@ -1,4 +1,4 @@
-"""The engine's real code in a world where everything goes wrong at once, decided by one seeded random generator.
+"""The engine's real code while everything fails at once, decided by one seeded random generator.
 
 Workers are virtual and single-threaded, and they interleave where real ones do: a call runs with no transaction open,
 so other messages, sweeps, cancellations and jumps of the clock happen *inside* it, also past its lease. A crash is a
@@ -111,10 +111,10 @@ class Simulation:
     def calm_down(self) -> None:
         self.profile = NO_FAULTS
         self.broker.loses = self.broker.doubles = 0.0
-        self.note("-- the faults are over")
+        self.log("-- the faults are over")
 
     def converge(self) -> None:
-        """Deliver, wait and sweep until nothing is left to do; then judge."""
+        """Deliver, wait and sweep until nothing is left to do; then check everything."""
         calm_since = clock.clock_offset()
         for _ in range(MOST_ROUNDS):
             while self.broker.messages or self.broker.errbacks:
@@ -154,7 +154,7 @@ class Simulation:
     def digest(self) -> str:
         return hashlib.sha256("\n".join(self.trace).encode()).hexdigest()
 
-    def note(self, line: str) -> None:
+    def log(self, line: str) -> None:
         self.trace.append(f"{'  ' * self.depth}{clock.clock_offset().total_seconds():.3f} {line}")
 
     # -- events -------------------------------------------------------------------------------------------------
@@ -197,12 +197,12 @@ class Simulation:
             self.broker.hand_out(Message(message.chain, redelivered=True))  # its acknowledgement was lost
 
     def _worker_lost(self, message: Message) -> None:
-        """Celery has four ways to take a dead worker: redeliver, call link_error, both, or neither."""
+        """Celery reacts to a dead worker in one of four ways: redeliver, call link_error, both, or neither."""
         self.counts["crashes"] += 1
-        fate = self.chance.randrange(4)
-        if fate & 1:
+        ways = self.chance.randrange(4)
+        if ways & 1:
             self.broker.hand_out(Message(message.chain, redelivered=True))
-        if fate & 2:
+        if ways & 2:
             self.broker.link_error(message.step.saga_id, message.step.epoch)
 
     def _deliver_errback(self) -> None:
@@ -226,7 +226,7 @@ class Simulation:
 
     def advance(self, by: timedelta) -> None:
         clock.advance(by)
-        self.note("time passes")
+        self.log("time passes")
 
     def start(self) -> None:
         """Start a saga, or one of the old ones again, as a client does that got no answer."""
@@ -238,7 +238,7 @@ class Simulation:
         saga = DEFINITIONS[(self.seed + number) % len(DEFINITIONS)]
         order_id = f"{number:02d}"
         trip = Trip(order_id, f"pay-{order_id}")
-        with suppress(SoldOut, ConnectionError), self.storage.atomic():  # the client is told, nothing is written
+        with suppress(SoldOut, ConnectionError), self.storage.atomic():  # the client gets an answer, nothing is written
             commands.start(saga, input=trip, key=order_id, subject=order_id, owner="ann")
 
     def cancel(self) -> None:
@@ -283,13 +283,13 @@ class Simulation:
             self.effects.write(row.subject, "accept")
 
     def link_error(self) -> None:
-        """Celery calls it for whatever reason: twice, late, or for a step that succeeded."""
+        """Celery may call it twice, late, or for a step that succeeded."""
         if saga_id := self._any_saga():
             epoch = self.oracle.watched[saga_id.hex].row.epoch
             self.broker.link_error(saga_id, max(1, epoch - self.chance.choice([0, 0, 1, 2])))
 
     def purge(self) -> None:
-        self.note("the broker forgets everything")
+        self.log("the broker forgets everything")
         self.broker.purge()
 
     def _any_saga(self) -> uuid.UUID | None:
@@ -303,7 +303,7 @@ class Simulation:
     # -- processes ----------------------------------------------------------------------------------------------
     def _process(self, label: str, work: Callable[[], object]) -> str:
         """Let a process do one thing. Returns how it ended: "", "crash", or the name of an expected exception."""
-        self.note(label)
+        self.log(label)
         self.counts["events"] += 1
         ended = ""
         self.depth += 1
@@ -314,7 +314,7 @@ class Simulation:
             ended = "crash"
         except (Ignore, StepFailed, *EXPECTED) as expected:
             ended = type(expected).__name__
-        except Exception as unexpected:  # noqa: BLE001 - kept: inside another's call it would pass for that call's trouble
+        except Exception as unexpected:  # noqa: BLE001 - kept: inside another's call it would look like that call's own failure
             self.hooks.violations.append(f"{label} raised {unexpected!r}")
         finally:
             self.depth -= 1
@@ -322,7 +322,7 @@ class Simulation:
             holds.memory.seen = known  # what this process learned, the next one does not know
         lines = self._look(label)
         for line in [f"-> {ended}"] * bool(ended) + lines:
-            self.note(line)
+            self.log(line)
         return ended
 
     def _look(self, label: str) -> list[str]:
