@@ -36,6 +36,11 @@ arguments, which is what a state machine consists of. cosmic-ray starts pytest a
 operators. mutmut skips decorated functions; the run works on a copy in which decorators are assignments below their
 functions, so that those in a transaction are mutated too. Not mutated: log lines and messages for people.
 
+A noticed mutant takes 1 to 2 s on a quiet machine and a survivor up to 15 s; ten times that beside much other work. In
+full the four rooms have 4,100 mutants: three to four hours. The figures below are of samples, chosen by seed 1. The
+score counts mutants that only change a sentence as survivors. `ARGS=--survivors` tests the survivors again, as after
+new tests; the first run is the one before them.
+
 """
 
 

@@ -85,6 +85,15 @@ def test_the_wait_between_two_dispatches_grows_up_to_a_minute(runner: Runner) ->
     assert waits == [15.0, 22.5, 33.75, 50.625, 60.0, 60.0]
 
 
+def test_a_step_leaves_the_moment_of_the_next_look_as_it_is_while_that_is_far_off(transactional_db: None) -> None:
+    """It is in an index; most steps change no indexed column."""
+    with Runner(run_inline=False) as runner:
+        row = Started().start()
+        before = saga_of(row).wake_at
+        runner.deliver()
+        assert (saga_of(row).position, saga_of(row).wake_at) == (2, before)
+
+
 def test_a_saga_whose_last_message_is_lost_is_given_up_after_the_last_dispatch(runner: Runner) -> None:
     row = Started().start()
     SagaInstance.objects.filter(pk=row.id).update(dispatches=23, deadline_at=None, wake_at=storage().now())
