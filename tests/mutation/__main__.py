@@ -41,12 +41,11 @@ def main() -> int:
         place = options.place / name
         prepare(ROOMS[name], place)
         print(f"--- {name}", flush=True)  # noqa: T201
-        if options.share < 1:
-            mutmut(place, "run", NONE, output=subprocess.DEVNULL)
-            sample(place, options.share, options.seed)
         if options.survivors:
             test_survivors(place)
         else:
+            mutmut(place, "run", NONE, output=subprocess.DEVNULL)
+            sample(place, options.share, options.seed)
             mutmut(place, "run", "--max-children", "1")
     return 0
 

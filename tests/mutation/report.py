@@ -19,7 +19,7 @@ PAGE = ROOT / "docs" / "reference" / "mutation.md"
 EXPLAINED = Path(__file__).with_name("survivors.toml")
 HEAD = """# Mutation run
 
-Each mutant is the product with one small change: a comparison turned, a value replaced by `None`, an argument left out.
+A mutant is the product with one small change: a comparison reversed, a value replaced by `None`, an argument missing.
 A mutant that no test notices survives; it is explained below or a test is missing. The tests of a room are the quick
 ones that are about it, not the whole suite, so some survivors are noticed elsewhere.
 
@@ -34,7 +34,12 @@ The tool is mutmut: it is maintained, forks one child for each mutant from a pro
 second where a new pytest needs six), runs only the tests that call the mutated function, and replaces assignments and
 arguments, which is what a state machine consists of. cosmic-ray starts pytest anew for each mutant and has no such
 operators. mutmut skips decorated functions; the run works on a copy in which decorators are assignments below their
-functions, so that those in a transaction are mutated too. Not mutated: log lines and messages for people.
+functions, so that those in a transaction are mutated too. Not mutated: log lines and messages for readers.
+
+A noticed mutant takes 1 to 2 s on a quiet machine and a survivor up to 15 s; ten times that beside much other work. In
+full the four rooms have 4,100 mutants: three to four hours. The figures below are of samples, chosen by seed 1. The
+score counts mutants that only change a sentence as survivors. `ARGS=--survivors` tests the survivors again, as after
+new tests; the first run is the one before them.
 
 """
 

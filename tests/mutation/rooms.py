@@ -12,6 +12,9 @@ ENGINE_TESTS = (
     "tests/proofs/simulation/test_resumed_sagas.py",
     "tests/mutation/test_seeds.py",
     "tests/sagas/test_engine.py",
+    "tests/sagas/test_cancelling.py",
+    "tests/sagas/test_recovery.py",
+    "tests/sagas/test_settling.py",
     "tests/sagas/test_holds.py",
     "tests/sagas/test_auto_retry.py",
     "tests/sagas/test_stored_state.py",
@@ -27,8 +30,8 @@ SLOW = (
     "tests/proofs/model/test_model.py::test_nothing_is_ever_wrong_and_everything_can_end[two",
     "tests/proofs/model/test_model.py::test_the_search_meets_everything",
     "tests/sagas/test_stored_state.py::test_what_is_inferred_is_what_is_stored_wherever_a_saga_may_stand",
-    "tests/sagas/test_verify.py::test_each_damage_is_found_and_nothing_else_is_blamed",
-    "tests/sagas/test_verify.py::test_orders_of_every_fate_are_in_order",
+    "tests/sagas/test_damages.py::test_each_damage_is_found_and_nothing_else_is_blamed",
+    "tests/sagas/test_verify.py::test_orders_of_every_status_are_in_order",
     "tests/sagas/test_verify.py::test_without_tables_it_says_that_it_could_not_look",
     *(
         f"tests/sagas/test_verify.py::test_nothing_is_found_at_any_commit_on_the_way[{way}"

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import NamedTuple
 
 import pytest
+from django.contrib.auth.models import User
 from rest_framework.test import APIClient
 
 from orders import services
@@ -148,13 +149,16 @@ def test_an_order_that_is_confirmed_already_is_named(runner: Runner) -> None:
 
 
 def test_who_cancelled_is_stored_for_their_own_order(runner: Runner) -> None:
-    others = created(runner)
+    """Of a user that is no more only the order says that it was theirs."""
+    before = created(runner)
     order, _ = placed(client("bob"), BY_USER)
+    after = created(runner)
+    User.objects.filter(username="bob").delete()
     services.record_cancelled_by(order_id=str(order.pk), actor="bob")
     services.record_cancelled_by(order_id=str(order.pk), actor="system")
-    for each in (others, order):
+    for each in (before, order, after):
         each.refresh_from_db()
-    assert (order.cancelled_by, others.cancelled_by) == ("customer", "")
+    assert (before.cancelled_by, order.cancelled_by, after.cancelled_by) == ("", "customer", "")
 
 
 def test_an_order_that_does_not_exist_is_named(db: None) -> None:
@@ -311,6 +315,7 @@ def test_a_refund_waits_while_the_saga_before_it_needs_attention(
     assert before.status == "NEEDS_ATTENTION"
     response = olga.post(f"/api/orders/{order.pk}/cancel")
     assert (response.status_code, code(response)) == (409, "order.not_cancellable")
+    assert response.json()["order_id"] == str(order.pk)
     order.refresh_from_db()
     assert order.status in ("ACCEPTED", "COMPLETED")
     assert payment(order).refunded_cents == 0

@@ -13,20 +13,16 @@ from sagas.definition import registry
 from sagas.engine import commands, representation, sweep
 from sagas.failpoints import Failpoint, installed
 from sagas.machine.state import Row
-from sagas.models import SagaEvent, SagaInstance
+from sagas.models import SagaEvent
 from sagas.statuses import Status
 from sagas.storage import storage
 from sagas.testing import Runner, undone
 from sagas.testing import history as lines
-from tests.sagas.toy import SoldOut, Started, World, toy
+from tests.sagas.toy import SoldOut, Started, World, saga_of, toy
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 MINUTE = timedelta(minutes=1)
-
-
-def saga_of(row: Row) -> SagaInstance:
-    return SagaInstance.objects.get(id=row.id)
 
 
 def parked(runner: Runner, times: int = 4) -> Row:

@@ -17,7 +17,7 @@ from sagas.holds import holds
 from sagas.models import SagaDependency, SagaEvent, SagaHold, SagaInstance
 from sagas.storage import storage
 from sagas.testing import Runner, done, undone
-from tests.sagas.toy import STEPS, SoldOut, Started, World, effects
+from tests.sagas.toy import STEPS, Crash, SoldOut, Started, World, effects
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -25,10 +25,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(300),
 ]
-
-
-class Crash(BaseException):
-    """kill -9."""
 
 
 @dataclass
@@ -190,7 +186,7 @@ def test_a_crash_at_any_two_boundaries_changes_nothing(name: str, capsys) -> Non
 def test_every_failpoint_is_passed_by_some_scenario() -> None:
     passed = {point for name in SCENARIOS for point in live(name).passed}
     elsewhere = {Failpoint.RETRY_COMMITTED, Failpoint.AUTO_RETRY_COMMITTED}
-    assert set(Failpoint) - passed == elsewhere, "in test_engine.py and test_auto_retry.py"
+    assert set(Failpoint) - passed == elsewhere, "in test_settling.py and test_auto_retry.py"
 
 
 def test_failpoints_are_for_tests_only(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,13 +7,14 @@ from typing import Any, NamedTuple
 import pytest
 from django.test import override_settings
 
-from sagas.definition.saga import Retry, seconds
+from sagas.definition import registry
+from sagas.definition.saga import Retry, Saga, seconds, undo
 from sagas.engine import commands
 from sagas.holds import holds
 from sagas.machine.state import Row
 from sagas.storage import storage
 from sagas.testing import Runner
-from tests.sagas.toy import SoldOut, Started, World
+from tests.sagas.toy import SoldOut, Started, ToyInput, World, close_tab, look, open_tab
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -124,3 +125,24 @@ def test_the_history_of_a_call_that_never_answered(runner: Runner) -> None:
         Line("step_timed_out", "charge", "UNKNOWN", message, attempt=1),
         Line("redriven", "charge", "STARTED", "overdue"),
     ]
+
+
+@override_settings(SAGAS={"UNDO_RETRY": NO_RETRIES})
+@pytest.mark.parametrize(
+    ("failures", "types"), [([], ["tab.closed"]), ([RuntimeError("stuck")], ["tab.not_closed"])], ids=["done", "failed"]
+)
+def test_a_compensation_states_what_became_of_it(
+    runner: Runner, failures: list[BaseException], types: list[str]
+) -> None:
+    saga = Saga("tab", takes=ToyInput).step(
+        open_tab, compensate=undo(close_tab, done="tab.closed", failed="tab.not_closed")
+    )
+    saga.pivot(look)
+    World.failures |= {"look": [SoldOut("no")], "close_tab": [*failures]}
+    registry.register(saga)
+    try:
+        row = Started().start(saga)
+        runner.run_to_end()
+        assert [line.type for line in lines(row) if line.step == "close_tab" and line.type.startswith("tab.")] == types
+    finally:
+        registry.unregister(saga)

@@ -19,16 +19,12 @@ from sagas.models import SagaDependency, SagaHold, SagaInstance
 from sagas.statuses import Status
 from sagas.storage import storage
 from sagas.testing import Runner, done, history, undone
-from tests.sagas.toy import STEPS, SoldOut, Started, World
+from tests.sagas.toy import STEPS, SoldOut, Started, World, saga_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 MINUTE = timedelta(minutes=1)
 BREAKER = {"BREAKER_FAILURES": 3, "BREAKER_WINDOW": timedelta(seconds=60), "BREAKER_PROBE": timedelta(seconds=30)}
-
-
-def saga_of(row: Row) -> SagaInstance:
-    return SagaInstance.objects.get(id=row.id)
 
 
 def hold_the_bank() -> None:

@@ -112,11 +112,17 @@ def test_a_history_with_what_an_operator_did_is_replayed(runner: Runner) -> None
     runner.run_to_end()
     commands.retry(row.id, reason="try again", actor="op")
     runner.run_to_end()
-    commands.skip(row.id, reason="rang by hand", actor="op")
+    commands.skip(row.id, reason="done by hand", actor="op")
     runner.run_to_end()
     facts = [fact_of(stored) for stored in storage().events_of(row.id)]
     assert [fact.action for fact in facts].count("retried") == 1
     assert replay(toy, facts).short == Place(Status.COMPLETED, 6, facts[-1].epoch)
+
+
+def test_a_saga_does_not_end_before_its_last_compensation(history: list[Fact]) -> None:
+    last = max(number for number, fact in enumerate(history) if fact.action == Action.UNDO_COMPLETED)
+    with pytest.raises(Unlawful, match="the saga stands at 0"):
+        replay(toy, after(history[:last], (Action.FINISHED, "", 0, Place(Status.COMPENSATED, 0, history[-1].epoch))))
 
 
 # -- what releases before 0.2 left out ------------------------------------------------------------------------------
@@ -124,7 +130,8 @@ def after(history: list[Fact], *facts: tuple[Action, str, int, Place]) -> list[F
     """The history, and more facts: action, step, try, and the place after the commit."""
     found = [*history]
     for action, step, attempt, place in facts:
-        found.append(Fact(len(found) + 1, action, step, "", attempt, *place.short[:3]))
+        status = place.status if action is Action.FINISHED else ""
+        found.append(Fact(len(found) + 1, action, step, status, attempt, *place.short[:3]))
     return found
 
 

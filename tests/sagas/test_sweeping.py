@@ -20,16 +20,12 @@ from sagas.statuses import Action
 from sagas.storage import storage
 from sagas.storage.sql import RESYNC_SECONDS, SqlStorage
 from sagas.testing import Runner, history
-from tests.sagas.toy import Started, World
+from tests.sagas.toy import Started, World, saga_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 MINUTE = timedelta(minutes=1)
 ONE_AT_A_TIME = override_settings(SAGAS={"SWEEP_BATCH_SIZE": 1})
-
-
-def saga_of(row: Row) -> SagaInstance:
-    return SagaInstance.objects.get(pk=row.id)
 
 
 def overdue(*, by: timedelta) -> Row:
@@ -83,6 +79,15 @@ def test_the_wait_between_two_dispatches_grows_up_to_a_minute(runner: Runner) ->
         assert sent.wake_at is not None
         waits.append((sent.wake_at - sent.now).total_seconds())
     assert waits == [15.0, 22.5, 33.75, 50.625, 60.0, 60.0]
+
+
+def test_a_step_leaves_the_moment_of_the_next_look_as_it_is_while_that_is_far_off(transactional_db: None) -> None:
+    """It is in an index; most steps change no indexed column."""
+    with Runner(run_inline=False) as runner:
+        row = Started().start()
+        before = saga_of(row).wake_at
+        runner.deliver()
+        assert (saga_of(row).position, saga_of(row).wake_at) == (2, before)
 
 
 def test_a_saga_whose_last_message_is_lost_is_given_up_after_the_last_dispatch(runner: Runner) -> None:

@@ -44,7 +44,7 @@ INSIDE = {
 
 
 # -- healthy --------------------------------------------------------------------------------------------------------
-def test_orders_of_every_fate_are_in_order(campus: Campus) -> None:
+def test_orders_of_every_status_are_in_order(campus: Campus) -> None:
     assert campus.expired().status == "CANCELLED"
     assert campus.refunded().status == "CANCELLED"
     for status, come_to in ORDERS_BY_STATUS.items():

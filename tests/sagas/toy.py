@@ -14,6 +14,7 @@ from sagas.definition.saga import Retry, Saga, best_effort, minutes, seconds
 from sagas.engine import commands
 from sagas.errors import Problem, Refusal
 from sagas.machine.state import Row
+from sagas.models import SagaInstance
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,10 @@ class Soup(TypedDict):
 
 class SoldOut(Refusal):
     code = "toy.sold_out"
+
+
+class Crash(BaseException):
+    """What a kill -9 does to a process: nothing after it runs."""
 
 
 class Taken(Problem):
@@ -67,6 +72,11 @@ class World:
             hook()
         if queue := cls.failures.get(name):
             raise queue.pop(0)
+
+
+def saga_of(row: Row) -> SagaInstance:
+    """The saga as it is stored now."""
+    return SagaInstance.objects.get(id=row.id)
 
 
 def effect(order_id: str, name: str) -> None:

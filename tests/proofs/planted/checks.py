@@ -17,7 +17,7 @@ from tests.proofs.simulation.world import prepared
 
 @dataclass(frozen=True)
 class Check:
-    """`name` is for people. The parameters of `run` that have no default are fixtures."""
+    """`name` is for the reader. The parameters of `run` that have no default are fixtures."""
 
     name: str
     run: Callable[..., None]

@@ -34,7 +34,7 @@ from tests.proofs.planted.planting import (
     provider,
     transition,
 )
-from tests.sagas import test_engine, test_outbox
+from tests.sagas import test_cancelling, test_engine, test_outbox, test_recovery
 from tests.sagas.toy import toy
 from tests.timers import test_scheduling
 from timers.models import ScheduledEventQuerySet
@@ -190,13 +190,13 @@ DEFECTS = [
         "cancelling has one winner",
         "a cancellation does not ask whose the order is",
         definition(toy, "with an `on_cancel` that claims nothing", on_cancel=lambda _: None),
-        suite(test_engine.test_losing_the_race_for_the_subject_changes_nothing),
+        suite(test_cancelling.test_losing_the_race_for_the_subject_changes_nothing),
     ),
     Defect(
         "tries are counted before the work",
         "only the first try of a call is counted when it begins",
         transition(Action.STEP_CLAIMED, wrong=afterwards(count_one_try)),
-        suite(test_engine.test_a_call_that_kills_its_worker_every_time_ends_and_is_undone),
+        suite(test_recovery.test_a_call_that_kills_its_worker_every_time_ends_and_is_undone),
     ),
     Defect(
         "the sweep waits for a lease",
