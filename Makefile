@@ -1,18 +1,19 @@
-.PHONY: up test test-quick docs format lint imports types checks migrations ops ci chaos bench late-effects races sweep-bench verify-bench rolling-deploy recovery soak soak-plain
+.PHONY: up test test-quick docs format lint imports types checks migrations ops tutorial ci chaos first-file bench late-effects races sweep-bench verify-bench rolling-deploy recovery soak soak-plain
 
 # Written by `.ci/run` when it has installed the development tools.
 tools := .venv/requirements-dev.installed
 $(tools): requirements.txt requirements-test.txt requirements-dev.txt ; .ci/run tools
-docs format bench late-effects races sweep-bench verify-bench rolling-deploy recovery soak soak-plain: $(tools)
+docs format first-file bench late-effects races sweep-bench verify-bench rolling-deploy recovery soak soak-plain: $(tools)
 
 up: ; python3 manage.py up
 test: ; python3 manage.py test $(ARGS)
 test-quick: ; python3 manage.py test --quick $(ARGS)
 docs: ; .venv/bin/python -m tests.documents
 format: ; .venv/bin/ruff format . && .venv/bin/ruff check --fix .
-lint imports types checks migrations ops: ; .ci/run $@
+lint imports types checks migrations ops tutorial: ; .ci/run $@
 ci: ; .ci/run
 chaos: ; CAMPUSG_TEST_CHAOS=1 python3 manage.py test --lane servers -m chaos
+first-file: ; .venv/bin/python -m benchmarks.first_file --runs $(or $(RUNS),9)
 bench: ; .venv/bin/python -m benchmarks.order5 $(ARGS)
 late-effects: ; .venv/bin/python benchmarks/late_effects.py --orders $(or $(ORDERS),5000) --seed $(or $(SEED),1)
 races: ; .venv/bin/python -m benchmarks.races --rounds $(or $(ROUNDS),1000)

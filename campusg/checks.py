@@ -8,12 +8,14 @@ campusg.E005  a real broker without Stripe, and the sandbox was not asked for
 campusg.E006  the money settings cannot be read
 campusg.E007  psycopg 3 is installed and would silently replace psycopg2
 campusg.E008  stock is kept for a shorter time than an order's saga may take
+campusg.E009  a setting is given under the name that it had before
 campusg.W001  DEBUG outside of embedded mode
 campusg.W002  the sweep of sagas comes less often than every minute
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from decimal import Decimal, InvalidOperation
@@ -24,6 +26,8 @@ from django.core.checks import CheckMessage, Error, Warning, register
 
 REQUIRED_BEAT_ENTRIES = ("sagas.sweep", "sagas.relay", "timers.sweep")
 LONGEST_SWEEP_SECONDS = 60
+#: Environment variables of a release before, and their names today.
+RENAMED = {"CAMPUSG_RUN_AHEAD": "CAMPUSG_RUN_INLINE", "CAMPUSG_BREAKER_TROUBLES": "CAMPUSG_BREAKER_FAILURES"}
 
 
 def register_checks() -> None:
@@ -31,7 +35,7 @@ def register_checks() -> None:
 
 
 def check_settings(**_: Any) -> list[CheckMessage]:
-    return [*_check_times(), *_check_services(), *_check_money(), *_check_database_driver()]
+    return [*_check_times(), *_check_services(), *_check_money(), *_check_database_driver(), *_check_names()]
 
 
 def _check_times() -> Iterator[CheckMessage]:
@@ -115,3 +119,10 @@ def _check_database_driver() -> Iterator[CheckMessage]:
             hint="pip uninstall psycopg",
             id="campusg.E007",
         )
+
+
+def _check_names() -> Iterator[CheckMessage]:
+    """Both names may be set: a deploy runs the release before beside this one, with the same environment."""
+    for old, new in RENAMED.items():
+        if old in os.environ and new not in os.environ:
+            yield Error(f"{old} has no effect: it is called {new} now.", hint=f"Set {new} as well.", id="campusg.E009")

@@ -1,12 +1,7 @@
 """Orders, and the menu with its stock.
 
-    pendingPayment ──▶ CREATED ──▶ ACCEPTED ──▶ COMPLETED
-          │   └───┬───────┘
-          ▼       ▼
-       FAILED   CANCELLING ──▶ CANCELLED
-
 Every change of status or stock is a compare-and-set: one UPDATE whose WHERE names what must hold. The number of rows
-it changed says whether it happened.
+it changed says whether it happened. docs/explanation/architecture.md draws the statuses, generated from the code.
 """
 
 from __future__ import annotations

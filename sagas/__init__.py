@@ -1,8 +1,8 @@
 """Durable sagas for Django and Celery: define one as a table, start it, and it ends, or all it did is undone.
 
-This is the public face: import from here, from `sagas.rest` and from `sagas.testing`, and from nowhere else in the
-package. Names are loaded when they are first used, because some need Django to be set up and `settings.py` may import
-others. `manage.py sagas show NAME` prints a definition; the tutorial is in the package's README.
+This is the public face: import from here, from `sagas.rest`, `sagas.embedded` and `sagas.testing`, and from nowhere
+else in the package. Names are loaded when they are first used, because some need Django to be set up and `settings.py`
+may import others. `manage.py sagas show NAME` prints a definition; the package's README begins with a whole program.
 """
 
 from __future__ import annotations

@@ -12,9 +12,11 @@ class SagasConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from sagas import tasks
-        from sagas.definition import checks
+        from sagas import checks, task_logs, tasks
+        from sagas.definition import checks as definition_checks
 
         autodiscover_modules("sagas")
         tasks.register_step_tasks()
+        definition_checks.register_checks()
         checks.register_checks()
+        task_logs.quieten_periodic_tasks()

@@ -1,6 +1,8 @@
 """The Celery tasks: one a step function, named after its participant, and the engine's own three.
 
-Messages carry ids only. A task's return means nothing; what happened is in the database.
+Messages carry ids only. How a task ends means nothing to the engine; what happened is in the database. It is made to
+end so that Celery's own log line is true: a step that is done has "succeeded", one that is tried again later or waits
+for a dependency on hold says "retry", and one that failed for good "raised expected: StepFailed".
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from functools import cache
 from typing import Any
 
 from celery import Task, current_app, shared_task
-from celery.exceptions import Ignore
+from celery.exceptions import Ignore, Retry
 from django.db import close_old_connections
 
 from sagas.definition import registry
@@ -20,6 +22,7 @@ from sagas.engine import sweep as sweeping
 from sagas.engine import versions
 from sagas.engine.dispatch import COMPENSATE_TASK, StepMessage, dispatch, next_message, next_task
 from sagas.engine.execution import Stale, StepFailed, process_message
+from sagas.engine.logs import outlook
 from sagas.machine.state import Row
 from sagas.outbox import relay as relaying
 
@@ -42,18 +45,27 @@ def register_step_task(name: str) -> None:
 
 
 def _run_step(self: Task[Any, Any], saga_id: str, position: int, epoch: int) -> None:
-    run_step(self, StepMessage(uuid.UUID(saga_id), position, epoch), may_run=consumes)
+    _report(run_step(self, StepMessage(uuid.UUID(saga_id), position, epoch), may_run=consumes))
 
 
-def run_step(task: Task[Any, Any], message: StepMessage, *, may_run: Callable[[str], bool]) -> None:
-    """Process a step's message, and take off the rest of its chain what was done inline. Raises `Ignore` for a stale
-    message, which acknowledges it and stops this copy of the chain, and `StepFailed` after a final failure."""
+def run_step(task: Task[Any, Any], message: StepMessage, *, may_run: Callable[[str], bool]) -> Row:
+    """Process a step's message, and take off the rest of its chain what was done inline. Returns the row as last
+    committed. Raises `Ignore` for a stale message, which acknowledges it and stops this copy of the chain, and
+    `StepFailed` after a final failure."""
     redelivered = bool((task.request.delivery_info or {}).get("redelivered"))
     try:
         row = process_message(message, may_run=may_run, is_redelivered=redelivered)
     except Stale as stale:
         raise Ignore(str(stale)) from None
     _drop_done(task, row)
+    return row
+
+
+def _report(row: Row | None) -> None:
+    """End as Celery's tasks end that are retried, which acknowledges the message and sends nothing on: the sweep sends
+    the saga on when its time has come."""
+    if row is not None and row.is_waiting:
+        raise Retry(f"{outlook(row)}: {row.error}" if row.error else outlook(row))
 
 
 def _drop_done(task: Task[Any, Any], row: Row) -> None:
@@ -74,18 +86,19 @@ def compensate(self: Task[Any, Any], saga_id: str, epoch: int) -> None:
 
     `bind=True` makes Celery send it as a message; otherwise it would run in the dying worker.
     """
-    run_compensation(uuid.UUID(saga_id), epoch, may_run=consumes)
+    _report(run_compensation(uuid.UUID(saga_id), epoch, may_run=consumes))
 
 
-def run_compensation(saga_id: uuid.UUID, epoch: int, *, may_run: Callable[[str], bool]) -> None:
-    """It does not compensate because it was called: it decides from recorded facts.
+def run_compensation(saga_id: uuid.UUID, epoch: int, *, may_run: Callable[[str], bool]) -> Row | None:
+    """It does not compensate because it was called: it decides from recorded facts. Returns the row as last committed,
+    None if there was nothing to do.
 
     Calls are left to a message of their own: nothing would tell if a worker died in one here, and its lease would have
     to run out.
     """
     row = sweeping.decide(saga_id, epoch)
     if row is None:
-        return
+        return None
     saga = registry.get(row.name, row.version)
     calls, name = _calls_of(saga), next_task(row, saga)
 
@@ -94,13 +107,14 @@ def run_compensation(saga_id: uuid.UUID, epoch: int, *, may_run: Callable[[str],
 
     if name is None or not may_run_here(name):
         dispatch(row)
-        return
+        return row
     try:
         row = process_message(next_message(row), may_run=may_run_here)
     except Stale:
-        return
+        return None
     if row.is_open and not row.is_waiting:
         dispatch(row)
+    return row
 
 
 def _calls_of(saga: Saga) -> set[str]:

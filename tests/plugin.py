@@ -30,7 +30,7 @@ def share_of(worker: str, given: Mapping[str, str]) -> dict[str, str]:
     return share
 
 
-if name := os.environ.get("PYTEST_XDIST_WORKER"):
+if (name := os.environ.get("PYTEST_XDIST_WORKER")) and "CAMPUSG_VAR_DIR" in os.environ:
     os.environ.update(share_of(name, os.environ))
 
 

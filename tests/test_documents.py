@@ -15,6 +15,7 @@ DOCUMENTS = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
     ROOT / "CHANGELOG.md",
+    ROOT / "sagas" / "README.md",
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
 NAMED_TEST = re.compile(r"(tests/[\w/]+\.py)::(test_\w+)")

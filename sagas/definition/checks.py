@@ -1,20 +1,25 @@
-"""`manage.py check` proves every definition's wiring before anything runs.
+"""`manage.py check` proves every definition before anything runs. `sagas.checks` has what concerns the settings.
 
 sagas.E001  a definition has no steps, or more than one pivot
 sagas.E002  a step needs an argument that nothing before it offers
 sagas.E003  an argument's annotation differs from that of what provides it
 sagas.E004  a compensation leans on its own step's result, or on a later one
 sagas.E005  two providers offer the same name
-sagas.E006  a step function takes positional arguments or lacks annotations
+sagas.E006  a step function takes positional arguments, or its annotations are missing or cannot be read
 sagas.E007  `aliases` names no event of the engine, or `publishes` no input field
 sagas.E008  a local step names what it uses; only a call depends on others
 sagas.E009  a task name is taken by two different functions
+sagas.E010  what a saga takes is not a dataclass
+sagas.E011  an input field or a step's result has a type that JSON cannot hold
+sagas.E012  a step returns something else than a TypedDict or None
 sagas.W001  a step before the pivot changes something and names no compensation
 """
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
+import typing
 from collections.abc import Iterator
 from typing import Any
 
@@ -30,7 +35,12 @@ from sagas.definition.saga import (
     parameter_types,
     result_types,
     task_name,
+    type_hints,
 )
+from sagas.definition.values import misfits
+
+#: What a step that returns nothing may be annotated with; without an annotation it returns nothing too.
+NOTHING = (None, type(None), typing.NoReturn, typing.Never)
 
 
 def register_checks() -> None:
@@ -48,7 +58,30 @@ def check_definitions(**_: Any) -> list[CheckMessage]:
 
 def check_definition(saga: Saga) -> list[CheckMessage]:
     """Everything that is wrong with one definition, as Django check messages."""
-    return [*_shape(saga), *_wiring(saga), *_events(saga), *_undoable(saga)]
+    if unreadable := [*_takes(saga), *_unreadable(saga)]:
+        return unreadable
+    return [*_shape(saga), *_values(saga), *_wiring(saga), *_events(saga), *_undoable(saga)]
+
+
+def _takes(saga: Saga) -> Iterator[CheckMessage]:
+    if not (isinstance(saga.takes, type) and dataclasses.is_dataclass(saga.takes)):
+        name = getattr(saga.takes, "__name__", repr(saga.takes))
+        hint = f"Write it as a dataclass: @dataclass(frozen=True) above `class {name}:`."
+        yield Error(f"{saga.name} takes {name}, which is not a dataclass.", hint=hint, id="sagas.E010")
+
+
+def _unreadable(saga: Saga) -> Iterator[CheckMessage]:
+    """Annotations are read when the program runs, so what they name must be imported then."""
+    for annotated in (saga.takes, *saga.functions):
+        try:
+            returned = type_hints(annotated).get("return")
+            if typing.is_typeddict(returned):
+                type_hints(returned)
+        except Exception as error:  # noqa: BLE001 - evaluating an annotation may raise anything
+            hint = "Import what they name at the top of the module, not under TYPE_CHECKING."
+            name = getattr(annotated, "__name__", repr(annotated))
+            message = f"{saga.name}: the annotations of {name} cannot be read: {error}."
+            yield Error(message, hint=hint, id="sagas.E006")
 
 
 def _shape(saga: Saga) -> Iterator[CheckMessage]:
@@ -60,6 +93,28 @@ def _shape(saga: Saga) -> Iterator[CheckMessage]:
         if step.uses and not step.is_remote:
             hint = "Make it remote, or leave `uses` away: a local step must not talk to others."
             yield Error(f"{saga.name}: {step.name} is local but uses {step.uses}.", hint=hint, id="sagas.E008")
+
+
+def _values(saga: Saga) -> Iterator[CheckMessage]:
+    for name, kind in saga.input_types.items():
+        yield from _misfits(f"{saga.name} takes {name}: {_shown(kind)}", kind)
+    for step in saga.steps:
+        returned = type_hints(step.function).get("return")
+        if returned not in NOTHING and not typing.is_typeddict(returned):
+            hint = "Results are wired by name: return a TypedDict, or None."
+            yield Error(f"{saga.name}: {step.name} returns {_shown(returned)}.", hint=hint, id="sagas.E012")
+        for name, kind in result_types(step.function).items():
+            yield from _misfits(f"{saga.name}: {step.name} returns {name}: {_shown(kind)}", kind)
+
+
+def _misfits(where: str, kind: Any) -> Iterator[CheckMessage]:
+    for part, hint in misfits(kind):
+        found = "it" if part == kind else _shown(part)
+        yield Error(f"{where}, and JSON cannot hold {found}.", hint=hint, id="sagas.E011")
+
+
+def _shown(kind: Any) -> str:
+    return kind.__name__ if isinstance(kind, type) and not typing.get_args(kind) else str(kind)
 
 
 def _wiring(saga: Saga) -> Iterator[CheckMessage]:

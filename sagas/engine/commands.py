@@ -13,6 +13,7 @@ from typing import Any
 from sagas.definition.saga import Saga, result_types
 from sagas.engine.dispatch import dispatch
 from sagas.engine.execution import machine_of
+from sagas.engine.logs import fields, label
 from sagas.errors import AlreadyCancelling, CannotCancel, CannotRetry, UnknownSaga, WrongResult
 from sagas.failpoints import Failpoint, reach
 from sagas.machine import transitions, wiring
@@ -44,7 +45,7 @@ def start(saga: Saga, *, input: Any, key: str, subject: str, owner: str = "") ->
     if not is_new:
         return _started_before(key)
     _dispatch_on_commit(row, Failpoint.START_COMMITTED)
-    logger.info("Saga started", extra={"action": "saga_started", "saga_id": str(row.id), "saga": saga.name})
+    logger.info("Saga started: %s", label(row), extra=fields(row, "saga_started"))
     return row
 
 
@@ -96,7 +97,7 @@ def cancel(saga_id: uuid.UUID, *, reason_code: str, reason: str, actor: str, req
     storage().save(row)
     if not row.is_leased:
         _dispatch_on_commit(row, Failpoint.CANCEL_COMMITTED)
-    _log_on_commit(row, "saga_cancelling", "Saga cancelling: %s", reason, actor)
+    _log_on_commit(row, "saga_cancelling", "Saga is cancelled", reason, actor)
     return row
 
 
@@ -105,7 +106,7 @@ def retry(saga_id: uuid.UUID, *, reason: str, actor: str) -> Row:
     """Send a saga that needs attention on, with fresh retries. Raises `UnknownSaga` or `CannotRetry`."""
     row, machine = _parked(saga_id)
     machine.resume(row, reason=reason, actor=actor)
-    return _settled_by(row, "saga_retried", reason, actor)
+    return _settled_by(row, "saga_retried", "Saga is retried", reason, actor)
 
 
 @transactional
@@ -122,7 +123,7 @@ def skip(saga_id: uuid.UUID, *, reason: str, actor: str, result: dict[str, Any] 
         name = transitions.step_name(row, machine.saga)
         raise WrongResult(f"{name} returns {wanted}.", expected=sorted(expected))
     machine.skip(row, result, reason=reason, actor=actor)
-    return _settled_by(row, "saga_step_skipped", reason, actor)
+    return _settled_by(row, "saga_step_skipped", "Saga goes on after a step that is skipped", reason, actor)
 
 
 @transactional
@@ -131,7 +132,7 @@ def close(saga_id: uuid.UUID, *, reason: str, actor: str) -> Row:
     `CannotRetry`."""
     row, machine = _parked(saga_id)
     machine.close(row, reason=reason, actor=actor)
-    return _settled_by(row, "saga_closed", reason, actor)
+    return _settled_by(row, "saga_closed", "Saga is closed", reason, actor)
 
 
 def _parked(saga_id: uuid.UUID) -> tuple[Row, Machine]:
@@ -141,10 +142,10 @@ def _parked(saga_id: uuid.UUID) -> tuple[Row, Machine]:
     return row, machine_of(row)
 
 
-def _settled_by(row: Row, action: str, reason: str, actor: str) -> Row:
+def _settled_by(row: Row, action: str, message: str, reason: str, actor: str) -> Row:
     storage().save(row)
     _dispatch_on_commit(row, Failpoint.RETRY_COMMITTED)
-    _log_on_commit(row, action, "Settled by an operator: %s", reason, actor)
+    _log_on_commit(row, action, message, reason, actor)
     return row
 
 
@@ -173,5 +174,6 @@ def _dispatch_on_commit(row: Row, point: Failpoint) -> None:
 
 
 def _log_on_commit(row: Row, action: str, message: str, reason: str, actor: str) -> None:
-    log_extra = {"action": action, "saga_id": str(row.id), "saga": row.name, "actor": actor}
-    storage().on_commit(lambda: logger.info(message, reason, extra=log_extra))
+    log_extra = fields(row, action, actor=actor)
+    text = f"{message}{f' by {actor}' if actor else ''}: {label(row)}: {reason}"
+    storage().on_commit(lambda: logger.info("%s", text, extra=log_extra))

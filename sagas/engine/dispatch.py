@@ -93,7 +93,7 @@ class CeleryPublisher:
         except (OperationalError, OSError) as error:
             self._silent_until = time.monotonic() + BROKER_PAUSE_SECONDS
             logger.warning(
-                "Broker unreachable, the sweep will publish again: %s", error,
+                "Broker unreachable, the sweep sends %s of saga %s again: %s", links[0][0], saga_id, error,
                 extra={"action": "message_lost", "saga_id": str(saga_id)},
             )  # fmt: skip
 

@@ -16,13 +16,14 @@ from sagas.conf import options
 from sagas.definition import registry
 from sagas.definition.saga import Saga, StepFunction, result_types
 from sagas.engine.dispatch import StepMessage, dispatch, next_message, next_task
+from sagas.engine.logs import fields, label, outlook
 from sagas.errors import Problem, Refusal
 from sagas.failpoints import Failpoint, reach
 from sagas.holds import holds
 from sagas.machine import transitions, wiring
 from sagas.machine.decisions import Machine, describe
 from sagas.machine.state import Row
-from sagas.statuses import Status
+from sagas.statuses import Phase, Status
 from sagas.storage import storage
 
 logger = logging.getLogger("sagas")
@@ -63,8 +64,11 @@ def process_message(message: StepMessage, *, may_run: Callable[[str], bool], is_
     row, outcome = run_step(message, is_redelivered=is_redelivered)
     while outcome is Outcome.MOVED and row.is_open and _may_run_inline(row, started_at, may_run):
         row, outcome = run_next(row)
+    if row.phase is Phase.DONE:
+        log_extra = fields(row, "saga_finished", status=row.status.value)
+        logger.info("Saga finished: %s is %s", label(row), row.status.value, extra=log_extra)
     if outcome is Outcome.FAILED:
-        raise StepFailed(row.error or row.reason)
+        raise StepFailed(f"{outlook(row)}: {row.error or row.reason}")
     return row
 
 
@@ -203,11 +207,12 @@ def _record_failure(failure: _EffectFailed) -> tuple[Row, Outcome]:
         row = storage().lock(saga_id)
         if row is None or row.epoch != epoch or row.position != position:
             raise Stale(f"{failure.message} moved on")
+        step = transitions.step_name(row, failure.machine.saga)
         outcome = _fail(row, failure.machine, failure.error)
         storage().save(row)
         reach(Failpoint.FAILURE_RECORDING)
     reach(Failpoint.FAILURE_COMMITTED)
-    _log(row, outcome, failure.error)
+    _log(row, step, outcome, failure.error)
     return row, outcome
 
 
@@ -241,7 +246,7 @@ def record_call(
     reach(Failpoint.CALL_COMMITTED)
     holds.count_call(machine.saga.steps[claimed.position].uses, row.id, failure)
     if outcome is not None:
-        _log(row, outcome, failure)
+        _log(row, transitions.step_name(claimed, machine.saga), outcome, failure)
         return row, outcome
     if may_go_on and row.is_open:
         dispatch(row)
@@ -274,13 +279,12 @@ def _function(row: Row, saga: Saga) -> StepFunction:
     return saga.steps[row.position].function
 
 
-def _log(row: Row, outcome: Outcome, error: Exception | None) -> None:
+def _log(row: Row, step: str, outcome: Outcome, error: Exception | None) -> None:
     if error is None:
         return
     expected = isinstance(error, Problem)  # it explains itself; anything else is shown with its traceback
     logger.log(
         logging.INFO if isinstance(error, Refusal) else logging.WARNING,
-        "Step failed (%s): %s", outcome.value, row.error,
-        exc_info=None if expected else error,
-        extra={"action": "step_failed", "saga_id": str(row.id), "saga": row.name, "outcome": outcome.value},
+        "Step %s failed, %s: %s", step, outlook(row), row.error or describe(error),
+        exc_info=None if expected else error, extra=fields(row, "step_failed", step=step, outcome=outcome.value),
     )  # fmt: skip

@@ -12,6 +12,7 @@ import uuid
 from sagas.conf import options
 from sagas.definition import registry
 from sagas.engine.dispatch import dispatch
+from sagas.engine.logs import fields, outlook
 from sagas.failpoints import Failpoint, reach
 from sagas.holds import holds, release
 from sagas.machine.decisions import Machine
@@ -109,7 +110,7 @@ def _redispatch(row: Row, cause: str) -> bool:
     if unanswered:
         holds.count_failure(unanswered, row.id, row.error)
     logger.info(
-        "Saga sent again: %s", cause,
-        extra={"action": "saga_redispatched", "saga_id": str(row.id), "saga": row.name, "status": row.status.value},
+        "Saga %s (%s): %s", "sent again" if must_dispatch else "given up", cause, outlook(row),
+        extra=fields(row, "saga_redispatched", status=row.status.value),
     )  # fmt: skip
     return must_dispatch

@@ -73,7 +73,8 @@ def record() -> None:
             changed.update(shape=definition.shape, digest=definition.digest, first_seen_at=now)
         elif changed.exists():
             log_extra = {"action": "definition_changed", "saga": definition.name, "version": definition.version}
-            logger.error("A definition changed under sagas that rely on it", extra=log_extra)
+            message = "%s v%s was changed, and sagas under way rely on how it was: `manage.py sagas deploycheck`"
+            logger.error(message, definition.name, definition.version, extra=log_extra)
 
 
 def shape(saga: Saga) -> dict[str, Any]:

@@ -194,7 +194,7 @@ def _add(dependency: str, *, reason: str, actor: str, is_automatic: bool = False
     probe_at = now + options().breaker_probe if is_automatic else None
     hold = Hold(dependency, reason[:LONGEST_REASON], actor, now, is_automatic=is_automatic, probe_at=probe_at)
     added = storage().add_hold(hold)
-    _changed(added, "dependency_held", "Dependency on hold: %s", reason, actor)
+    _changed(added, "dependency_held", "%s is on hold: %s", reason, actor)
     return added
 
 
@@ -204,14 +204,14 @@ def _end(hold: Hold, *, reason: str, actor: str, per_second: float) -> Hold:
         hold, released_at=now, resumed_until=now, released_by=actor, release_reason=reason, per_second=per_second
     )
     storage().save_hold(ended)
-    _changed(ended, "dependency_released", "Dependency released: %s", reason, actor)
+    _changed(ended, "dependency_released", "%s is released: %s", reason, actor)
     return ended
 
 
 def _changed(hold: Hold, action: str, message: str, reason: str, actor: str) -> None:
     log_extra = {"action": action, "dependency": hold.dependency, "actor": actor}
     storage().on_commit(forget)
-    storage().on_commit(lambda: logger.warning(message, reason, extra=log_extra))
+    storage().on_commit(lambda: logger.warning(message, hold.dependency, reason, extra=log_extra))
 
 
 # -- reading rarely -------------------------------------------------------------------------------------------------

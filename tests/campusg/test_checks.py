@@ -63,3 +63,10 @@ def test_a_mistake_is_reported_with_its_id(settings, wrong: dict[str, object], e
 
 def test_the_sandbox_can_be_asked_for(settings) -> None:
     assert ids(settings, **(REAL | {"STRIPE_API_KEY": "", "IS_SANDBOX_ALLOWED": True})) == []
+
+
+def test_a_setting_under_its_old_name_is_reported(settings, monkeypatch) -> None:
+    monkeypatch.setenv("CAMPUSG_RUN_AHEAD", "0")
+    assert ids(settings, **REAL) == ["campusg.E009"]
+    monkeypatch.setenv("CAMPUSG_RUN_INLINE", "0")
+    assert ids(settings, **REAL) == [], "the release before may run beside this one"

@@ -13,7 +13,9 @@ ROOT = Path(__file__).resolve().parents[2]
 APPS = ["campusg", "orders", "payments", "timers", "sagas"]
 #: Folders that are not in the repository.
 LOCAL = {".git", ".venv", "var"}
-NOT_PRODUCT = re.compile(r"(^|/)(tests|benchmarks|docs|__pycache__)/|(^|/)(test_\w+\.py|conftest\.py|[^/]+\.md)$")
+NOT_PRODUCT = re.compile(
+    r"(^|/)(tests|benchmarks|docs|__pycache__)/|(^|/)(test_\w+\.py|conftest\.py|pyproject\.toml|[^/]+\.md)$"
+)
 
 
 def patterns() -> list[tuple[re.Pattern[str], bool]]:
@@ -84,6 +86,7 @@ def test_every_module_of_an_app_gets_in() -> None:
         "sagas/tests/conftest.py",
         "sagas/benchmarks/steps.py",
         "sagas/README.md",
+        "sagas/pyproject.toml",
         "orders/docs/index.html",
         "orders/__pycache__/models.cpython-313.pyc",
     ],

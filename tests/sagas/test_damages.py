@@ -6,7 +6,7 @@ import pytest
 
 from sagas.storage import clock
 from sagas.verification import verify as verifying
-from tests.orders.campus import FATES, Campus, found, publish_all
+from tests.orders.campus import ORDERS_BY_STATUS, Campus, found, publish_all
 from tests.sagas.damages import DAMAGES, copied, unprotected
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.mark.timeout(300)
 def test_each_damage_is_found_and_nothing_else_is_blamed(campus: Campus) -> None:
     """Damage one healthy campus in one way after the other, and compare what should be found with what was."""
-    for come_to in FATES.values():
+    for come_to in ORDERS_BY_STATUS.values():
         come_to(campus)
     publish_all()
     assert found() == set()

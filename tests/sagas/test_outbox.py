@@ -332,8 +332,27 @@ def test_the_backlog_is_listed_by_topic(engine_runner: Runner, capsys) -> None:
 
 def test_an_empty_backlog_is_reported_too(transactional_db: None, capsys) -> None:
     call_command("sagas", "backlog")
-    assert capsys.readouterr().out == "Every event is published.\n"
+    exchange = options().event_exchange
+    said = f"Every event is published to the exchange {exchange}; its queues decide who receives it.\n"
+    assert exchange
+    assert capsys.readouterr().out == said
+
     assert relay.oldest_unpublished_age() == timedelta()
+
+
+@override_settings(SAGAS={})
+def test_a_project_that_names_no_exchange_publishes_nothing(engine_runner: Runner, capsys) -> None:
+    """No exchange is declared anywhere, and the command says so instead of "all is published"."""
+    Started().start()
+    engine_runner.run()
+    assert relay.relay() == 0
+    call_command("sagas", "backlog")
+    waiting = sum(found.events for found in relay.backlog())
+    assert waiting > 0
+    assert capsys.readouterr().out == (
+        "Publishing is off: settings.SAGAS names no EVENT_EXCHANGE. "
+        f"{waiting} events are kept; they are published when it does.\n"
+    )
 
 
 def test_a_late_backlog_is_warned_of_once_a_minute(engine_runner: Runner, exchange: str, monkeypatch, caplog) -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import sagas
 
+#: What other apps may import besides `sagas` itself.
+PUBLIC_MODULES = {"sagas.embedded", "sagas.rest", "sagas.testing"}
 SOURCE = Path(sagas.__file__).read_text()
 
 
@@ -34,3 +37,16 @@ def test_definitions_are_written_without_django() -> None:
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
     assert not hasattr(sagas, "fly")
+
+
+def test_whatever_is_not_public_is_forbidden_to_other_apps() -> None:
+    """A new module of the engine must be named in the contract, or be public."""
+    folder = Path(sagas.__file__).parent
+    contracts = tomllib.loads((folder.parent / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (contract,) = [each for each in contracts if each["name"] == "Other apps use the engine's public face only"]
+    modules = {f"sagas.{path.stem}" for path in folder.iterdir() if path.suffix == ".py" or _is_package(path)}
+    assert modules - {"sagas.__init__"} - set(contract["forbidden_modules"]) == PUBLIC_MODULES
+
+
+def _is_package(path: Path) -> bool:
+    return (path / "__init__.py").exists()

@@ -56,9 +56,9 @@ def test_orders_of_every_fate_are_in_order(campus: Campus) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("run_inline", [True, False], ids=["inline", "a message a step"])
 @pytest.mark.parametrize(
-    "fate", [*ORDERS_BY_STATUS.values(), Campus.refunded, Campus.expired], ids=lambda fate: fate.__name__
+    "come_to", [*ORDERS_BY_STATUS.values(), Campus.refunded, Campus.expired], ids=lambda come_to: come_to.__name__
 )
-def test_nothing_is_found_at_any_commit_on_the_way(campus: Campus, fate: Any, run_inline: bool) -> None:
+def test_nothing_is_found_at_any_commit_on_the_way(campus: Campus, come_to: Any, run_inline: bool) -> None:
     looked: list[Failpoint] = []
 
     def look(point: Failpoint) -> None:
@@ -68,7 +68,7 @@ def test_nothing_is_found_at_any_commit_on_the_way(campus: Campus, fate: Any, ru
 
     campus.runner.run_inline = run_inline
     with installed(look):
-        fate(campus)
+        come_to(campus)
     assert {Failpoint.START_COMMITTED, Failpoint.STEP_COMMITTED, Failpoint.CALL_COMMITTED} <= set(looked)
 
 

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.core.serializers.json import DjangoJSONEncoder
 
+from sagas.conf import options as engine_options
 from sagas.definition import registry
 from sagas.engine import commands, representation, versions
 from sagas.errors import Problem, SagaError
@@ -70,9 +71,18 @@ class Command(BaseCommand):
             self.stdout.write(f"{saga.name} v{saga.version}: {len(saga.steps)} steps")
 
     def _backlog(self, options: dict[str, Any]) -> None:
-        topics = relay.backlog()
+        topics, exchange = relay.backlog(), engine_options().event_exchange
+        if not exchange:
+            events = sum(found.events for found in topics)
+            self.stdout.write(
+                f"Publishing is off: settings.SAGAS names no EVENT_EXCHANGE. {events} events are kept; they are "
+                "published when it does."
+            )
+            return
         if not topics:
-            self.stdout.write("Every event is published.")
+            self.stdout.write(
+                f"Every event is published to the exchange {exchange}; its queues decide who receives it."
+            )
             return
         now = storage().now()
         self.stdout.write(f"{'topic':<12} {'events':>8}  oldest")

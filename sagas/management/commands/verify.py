@@ -14,7 +14,7 @@ from django.utils import timezone
 from sagas.verification.invariants import Invariant
 from sagas.verification.verify import Verdict, codes, invariants, verify
 
-#: Before that nobody wonders what takes so long.
+#: How long it works without a word on a terminal.
 QUIET_SECONDS = 2.0
 #: Exit codes: 1 means that a breach was found, 2 that nothing could be judged.
 FOUND, FAILED = 1, 2
@@ -22,9 +22,8 @@ FOUND, FAILED = 1, 2
 
 class Command(BaseCommand):
     help = (
-        "Judges all rows by the invariants: what never may be. Reads one snapshot, writes nothing, locks nothing; safe "
-        "beside a running system. Exit 1 on a breach, 2 if it could not look. The payment provider's side is "
-        "`manage.py reconcile`."
+        "Judges all rows by the invariants: what must always be true. Reads one snapshot, writes nothing, locks "
+        "nothing; safe beside a running system. Exit 1 on a breach, 2 if it could not look."
     )
     requires_system_checks: list[str] = []
 
@@ -39,7 +38,7 @@ class Command(BaseCommand):
         try:
             verdicts = verify(chosen, limit=limit, tell=self._progress())
         except DatabaseError as error:
-            message = f"The database cannot be judged ({error}). Has `manage.py up` or `manage.py migrate` run?"
+            message = f"The database cannot be judged ({error}). Has `manage.py migrate` run?"
             raise CommandError(message, returncode=FAILED) from error
         took = time.monotonic() - began_at
         if as_json:

@@ -1,0 +1,1 @@
+"""The tutorial, carried out from its own text: `python -m tests.tutorial`."""
