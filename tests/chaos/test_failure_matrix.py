@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from django.conf import settings
 from django.test import override_settings
-from kombu import Connection
+from kombu import Connection, pools
 
 from campusg.celery import app
 from campusg.topology import COMMAND_QUEUES, DEAD_LETTERS_QUEUE, DELIVERY_LIMIT
@@ -246,6 +246,9 @@ def test_connections_closed_in_the_middle_of_steps(cluster: Cluster, rabbitmq: P
     cluster.wait_for(dict.fromkeys(forward.values(), "CREATED"))
     assert all(completions(order_id, step) == 1 for step, order_id in forward.items())
     assert oracle.judge() == []
+    # The connection of this process was closed too. If the next test noticed that, its publisher would pause.
+    pools.reset()
+    app._after_fork()
 
 
 def test_queues_purged_while_nobody_listens(cluster: Cluster, rabbitmq: PrivateRabbitMQ) -> None:

@@ -45,7 +45,7 @@ def wait_for_end(fleet: Fleet, *, seconds: float) -> float:
     while SagaInstance.objects.exclude(status=Status.COMPLETED).exists():
         fleet.restart_ended()
         left = SagaInstance.objects.exclude(status=Status.COMPLETED).values_list(
-            "version", "status", "position", "drives"
+            "version", "status", "position", "dispatches"
         )
         assert time.monotonic() - began_at < seconds, f"{list(left)}\n{fleet.log_ends()}"
         time.sleep(0.2)
